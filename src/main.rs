@@ -1,0 +1,3 @@
+//! Parses the command line, runs one command, prints one chain of errors.
+
+fn main() {}
