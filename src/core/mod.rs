@@ -3,3 +3,12 @@
 //! Nothing in here does I/O, reads a clock, draws a random number or is async, so that every decision can be
 //! property-tested and simulated, and so that `plan`, the evaluator and the worker's last check are the same code.
 
+pub mod age;
+pub mod compare;
+pub mod condition;
+pub mod field;
+pub mod lead;
+pub mod outcome;
+pub mod rule;
+pub mod schedule;
+pub mod truth;
