@@ -221,9 +221,13 @@ fn place(zone: &TimeZone, wall: civil::DateTime) -> Option<Timestamp> {
     match at.offset() {
         AmbiguousOffset::Gap { after, .. } => {
             // Zones also have changes that move no clock (only a name), so it is the one that leads to `after`.
-            zone.following(at.earlier().ok()?)
+            let (before, behind) = (at.earlier().ok()?, at.later().ok()?);
+            let change = zone
+                .following(before)
                 .map(|change| change.timestamp())
-                .find(|change| zone.to_offset(*change) == after)
+                .take_while(|change| *change <= behind)
+                .find(|change| zone.to_offset(*change) == after);
+            Some(change.unwrap_or(behind))
         }
         AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => at.compatible().ok(),
     }

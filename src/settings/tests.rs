@@ -1,9 +1,13 @@
 //! Each variable and flag: what is accepted, what is refused, and that no secret is ever shown.
 
+use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
+use super::reader::OAUTH;
 use super::*;
 
 const WEBHOOK: &str = "https://a.bitrix24.de/rest/1/s3cr3tcode/";
