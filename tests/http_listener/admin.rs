@@ -1,0 +1,181 @@
+//! The admin listener: who may ask, and what the pages say.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use b24_janitor::http::admin::{Admin, router};
+use b24_janitor::http::health::{READY_TIMEOUT, Readiness, ReadyReport};
+use b24_janitor::metrics::Metrics;
+use futures_util::FutureExt;
+use tokio::time::Instant;
+
+use crate::support::ask;
+
+fn admin() -> Admin {
+    Admin {
+        bound: "192.168.7.5:8081".parse().unwrap(),
+        hosts: vec!["Janitor.example".to_owned()],
+        token: None,
+        ready: readiness(true, "ready\n"),
+        overview: Arc::new(|| async { Vec::new() }.boxed()),
+        metrics: Metrics::new(),
+    }
+}
+
+fn readiness(ready: bool, body: &'static str) -> Readiness {
+    Arc::new(move || async move { ReadyReport { ready, body: body.to_owned() } }.boxed())
+}
+
+async fn get(router: &Router, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::get(path);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    ask(router, request.body(Body::empty()).unwrap()).await
+}
+
+async fn local(router: &Router, path: &str) -> (StatusCode, HeaderMap, String) {
+    get(router, path, &[("host", "localhost:8081")]).await
+}
+
+#[tokio::test]
+async fn readyz_says_whether_and_why() {
+    let ready = router(Admin { ready: readiness(true, "ready; the last reload failed\n"), ..admin() });
+    let (status, _, text) = local(&ready, "/readyz").await;
+    assert_eq!((status, text.as_str()), (StatusCode::OK, "ready; the last reload failed\n"));
+
+    let not = router(Admin { ready: readiness(false, "the portal refuses the webhook\n"), ..admin() });
+    let (status, _, text) = local(&not, "/readyz").await;
+    assert_eq!(
+        (status, text.as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "the portal refuses the webhook\n")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_readiness_check_that_hangs_is_not_ready() {
+    let hanging = router(Admin { ready: Arc::new(|| std::future::pending().boxed()), ..admin() });
+    let start = Instant::now();
+    let (status, _, text) = local(&hanging, "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(text.contains("longer than 5 s"), "{text}");
+    assert!(start.elapsed() < READY_TIMEOUT + Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text() {
+    let metrics = Metrics::new();
+    metrics.set_paused(true);
+    let (status, headers, text) = local(&router(Admin { metrics, ..admin() }), "/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+    assert!(text.contains("\njanitor_paused 1\n"), "{text}");
+}
+
+#[tokio::test]
+async fn the_page_escapes_what_it_shows_and_allows_nothing_active() {
+    let rows = || vec![("a <b>".to_owned(), "<script>\"'&".to_owned())];
+    let overview = router(Admin { overview: Arc::new(move || async move { rows() }.boxed()), ..admin() });
+    let (status, headers, text) = local(&overview, "/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    assert!(text.contains(">a &lt;b&gt;</th><td>&lt;script&gt;&quot;&#39;&amp;</td>"), "{text}");
+    assert!(!text.contains("<script") && !text.contains("style="), "{text}");
+    let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+    assert_eq!(policy, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+    assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+}
+
+#[tokio::test]
+async fn only_known_host_names_are_answered() {
+    let router = router(admin());
+    for good in [
+        "localhost",
+        "LocalHost:8081",
+        "127.0.0.1:9",
+        "127.1.2.3",
+        "[::1]:8081",
+        "192.168.7.5:8081",
+        "janitor.example",
+        "JANITOR.EXAMPLE:8081",
+    ] {
+        assert_eq!(get(&router, "/readyz", &[("host", good)]).await.0, StatusCode::OK, "{good}");
+    }
+    for bad in [
+        "evil.example",
+        "localhost.evil.example",
+        "evil.localhost",
+        "127.0.0.1.nip.io",
+        "192.168.7.6:8081",
+        "0.0.0.0:8081",
+        "localhost@evil.example",
+        "evil.example@localhost",
+        "",
+        "local host",
+    ] {
+        for path in ["/", "/metrics", "/readyz", "/nothing"] {
+            let status = get(&router, path, &[("host", bad)]).await.0;
+            assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{bad} {path}");
+        }
+    }
+    let refused = StatusCode::MISDIRECTED_REQUEST;
+    assert_eq!(get(&router, "/readyz", &[]).await.0, refused, "no Host at all");
+    let two = [("host", "localhost"), ("host", "evil.example")];
+    assert_eq!(get(&router, "/readyz", &two).await.0, refused, "two of them");
+    let absolute = get(&router, "http://evil.example/readyz", &[("host", "localhost")]).await.0;
+    assert_eq!(absolute, refused, "the request's own host counts too");
+}
+
+#[tokio::test]
+async fn bound_to_all_addresses_every_ip_literal_is_ours_and_no_further_name() {
+    let router = router(Admin { bound: "[::]:8081".parse().unwrap(), ..admin() });
+    assert_eq!(get(&router, "/readyz", &[("host", "10.1.2.3:8081")]).await.0, StatusCode::OK);
+    assert_eq!(get(&router, "/readyz", &[("host", "[fd00::7]:8081")]).await.0, StatusCode::OK);
+    let name = get(&router, "/readyz", &[("host", "rebound.example")]).await.0;
+    assert_eq!(name, StatusCode::MISDIRECTED_REQUEST);
+}
+
+#[tokio::test]
+async fn with_a_token_every_page_needs_it() {
+    let router = router(Admin { token: Some("s3cret".into()), ..admin() });
+    for path in ["/", "/metrics", "/readyz", "/nothing"] {
+        let (status, headers, _) = local(&router, path).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(headers[header::WWW_AUTHENTICATE], "Basic realm=\"b24-janitor\", charset=\"UTF-8\"");
+    }
+    let with = async |authorization: &str| {
+        let headers = [("host", "localhost"), ("authorization", authorization)];
+        get(&router, "/metrics", &headers).await.0.as_u16()
+    };
+    assert_eq!(with("Bearer s3cret").await, 200);
+    assert_eq!(with("Basic YW55b25lOnMzY3JldA==").await, 200, "anyone:s3cret");
+    for bad in
+        ["Bearer s3cre", "Bearer ", "s3cret", "Basic czNjcmV0OmFueW9uZQ==", "Basic czNjcmV0", "Basic %"]
+    {
+        assert_eq!(with(bad).await, 401, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_token_locks_the_listener_instead_of_opening_it() {
+    let router = router(Admin { token: Some("".into()), ..admin() });
+    let headers = [("host", "localhost"), ("authorization", "Basic Og==")];
+    assert_eq!(get(&router, "/metrics", &headers).await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn there_is_nothing_else_and_no_other_method() {
+    let router = router(admin());
+    for path in ["/bitrix24/events", "/healthz", "/debug", "/metrics/"] {
+        assert_eq!(local(&router, path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    for path in ["/", "/metrics", "/readyz"] {
+        let post = Request::post(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
+        assert_eq!(ask(&router, post).await.0, StatusCode::METHOD_NOT_ALLOWED, "{path}");
+    }
+}
