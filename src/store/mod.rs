@@ -1,1 +1,261 @@
-//! (empty)
+//! The SQLite file: events, runs, jobs, attempts, copies and state; the only code that knows SQL.
+//!
+//! Invariants: what [`Store::write`] has answered is on the disk; one process writes jobs (it holds the [`Lock`]),
+//! others change rows in short transactions of their own; every change of a row's state names the state it expects.
+//!
+//! Each operation is a plain function on a `&Connection`, in the module of its table, and runs inside a closure:
+//!
+//! ```text
+//! store.write(move |db| jobs::claim_due(db, now, limit, &caps)).await?
+//! ```
+
+mod columns;
+pub mod control;
+pub mod copies;
+mod error;
+pub mod events;
+mod ids;
+pub mod jobs;
+mod lock;
+mod mounts;
+mod open;
+pub mod protections;
+pub mod prune;
+pub mod recover;
+pub mod requests;
+pub mod runs;
+mod writer;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use error::StoreError;
+pub use ids::{ClaimId, EventId, JobId, NotAnId, RunId};
+pub use lock::{Lock, LockError, lock_path};
+pub use open::{APPLICATION_ID, BUSY_TIMEOUT_MS, JOURNAL_SIZE_LIMIT, OpenError, SCHEMA_VERSION, setting};
+
+/// Where the closures run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// In threads of the store's own: one that writes and two that read.
+    Own,
+    /// In the caller, on one connection: for simulations with paused time, where work in another thread would look
+    /// like idleness and let time run ahead.
+    Inline,
+}
+
+/// How [`Store::open`] opens.
+#[derive(Debug, Clone, Copy)]
+pub struct OpenOptions {
+    /// Where the closures run.
+    pub threads: Threads,
+    /// Whether a missing file is created.
+    pub create: bool,
+}
+
+/// How many connections read: a long page and a short look-up at the same time; each open reader lets the WAL grow.
+const READERS: usize = 2;
+
+/// How many reads may wait for a reader, after which callers wait to hand theirs over.
+const READ_QUEUE: usize = 256;
+
+/// A handle to the open file; cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    threads: Runner,
+    changes: watch::Sender<u64>,
+    /// The last `PRAGMA data_version` that the writing connection reported.
+    data_version: AtomicI64,
+}
+
+enum Runner {
+    Own {
+        writes: mpsc::Sender<writer::Message>,
+        reads: mpsc::Sender<ReadMessage>,
+        /// Ends when every thread has dropped its end, hence its connection.
+        ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
+    },
+    Inline(Mutex<Option<Connection>>),
+}
+
+enum ReadMessage {
+    Read(Box<dyn FnOnce(&Connection) + Send>),
+    Close,
+}
+
+impl Store {
+    /// Opens the file, creating it or bringing its schema up to date where needed.
+    ///
+    /// Takes no [`Lock`]: a command that only looks or cancels works beside the running service.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Store, OpenError> {
+        let db = open::open_writer(path, options.create)?;
+        let version =
+            data_version(&db).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        let changes = watch::Sender::new(0);
+        let threads = match options.threads {
+            Threads::Inline => Runner::Inline(Mutex::new(Some(db))),
+            Threads::Own => start_threads(path, db, changes.clone())?,
+        };
+        Ok(Store { inner: Arc::new(Inner { threads, changes, data_version: AtomicI64::new(version) }) })
+    }
+
+    /// Runs a closure in a transaction and returns its value after the COMMIT. An error of the closure undoes what it
+    /// did and reaches only this caller. Dropping the future does not undo a write that was handed over.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (write, answer) = writer::message(run);
+        match &self.inner.threads {
+            Runner::Own { writes, .. } => {
+                writes.send(writer::Message::Write(write)).await.map_err(|_| StoreError::Closed)?;
+            }
+            Runner::Inline(connection) => {
+                let changed = match locked(connection).as_ref() {
+                    Some(db) => writer::commit_group(db, write, || None),
+                    None => return Err(StoreError::Closed),
+                };
+                if changed {
+                    self.inner.changes.send_modify(|count| *count += 1);
+                }
+            }
+        }
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Runs a closure that only reads, on one consistent state of the file. Keep it short: an open reader keeps the
+    /// WAL from being reset.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        match &self.inner.threads {
+            Runner::Own { reads, .. } => {
+                let (sender, answer) = oneshot::channel();
+                let read = Box::new(move |db: &Connection| {
+                    // The caller may have given up waiting.
+                    sender.send(snapshot(db, run)).ok();
+                });
+                reads.send(ReadMessage::Read(read)).await.map_err(|_| StoreError::Closed)?;
+                answer.await.unwrap_or(Err(StoreError::Closed))
+            }
+            Runner::Inline(connection) => match locked(connection).as_ref() {
+                Some(db) => {
+                    db.pragma_update(None, "query_only", true).map_err(StoreError::Statement)?;
+                    let result = snapshot(db, run);
+                    db.pragma_update(None, "query_only", false).map_err(StoreError::Statement)?;
+                    result
+                }
+                None => Err(StoreError::Closed),
+            },
+        }
+    }
+
+    /// A number that grows with every commit of ours that changed rows, and with every change by another process that
+    /// [`Store::poll_foreign_changes`] notices.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    /// Whether another process has written since the last call (or since opening); if so, [`Store::changes`] moves.
+    pub async fn poll_foreign_changes(&self) -> Result<bool, StoreError> {
+        // The version seen by the writing connection changes only by the commits of others.
+        let now = self.write(data_version).await?;
+        let foreign = self.inner.data_version.swap(now, Ordering::SeqCst) != now;
+        if foreign {
+            self.inner.changes.send_modify(|count| *count += 1);
+        }
+        Ok(foreign)
+    }
+
+    /// Finishes what is queued, empties the WAL and closes the file. Later calls on other handles fail with
+    /// [`StoreError::Closed`].
+    pub async fn close(self) {
+        match &self.inner.threads {
+            Runner::Own { writes, reads, ended } => {
+                // A failed send means that the other end is closed already.
+                for _ in 0..READERS {
+                    reads.send(ReadMessage::Close).await.ok();
+                }
+                writes.send(writer::Message::Close).await.ok();
+                while ended.lock().await.recv().await.is_some() {}
+            }
+            Runner::Inline(connection) => {
+                if let Some(db) = locked(connection).take() {
+                    writer::checkpoint(&db);
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+fn start_threads(path: &Path, db: Connection, changes: watch::Sender<u64>) -> Result<Runner, OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let (writes, write_queue) = mpsc::channel(writer::WRITE_QUEUE);
+    let (reads, read_queue) = mpsc::channel(READ_QUEUE);
+    let (end, ended) = mpsc::channel(1);
+    let read_queue = Arc::new(Mutex::new(read_queue));
+    for number in 1..=READERS {
+        let reader = open::open_reader(path)?;
+        let (queue, end) = (Arc::clone(&read_queue), end.clone());
+        let work = move || {
+            run_reader(reader, &queue);
+            drop(end);
+        };
+        std::thread::Builder::new().name(format!("store-read-{number}")).spawn(work).map_err(io)?;
+    }
+    let work = move || {
+        writer::run(db, write_queue, changes);
+        drop(end);
+    };
+    std::thread::Builder::new().name("store-write".to_owned()).spawn(work).map_err(io)?;
+    Ok(Runner::Own { writes, reads, ended: tokio::sync::Mutex::new(ended) })
+}
+
+/// A reader's thread. One of them at a time waits in the queue, the other for the queue's mutex.
+fn run_reader(db: Connection, queue: &Mutex<mpsc::Receiver<ReadMessage>>) {
+    loop {
+        let message = locked(queue).blocking_recv();
+        match message {
+            Some(ReadMessage::Read(read)) => read(&db),
+            Some(ReadMessage::Close) => locked(queue).close(),
+            None => return,
+        }
+    }
+}
+
+/// Runs a closure in a read transaction.
+fn snapshot<T>(
+    db: &Connection,
+    run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
+    db.execute_batch("BEGIN").map_err(StoreError::Statement)?;
+    let result = writer::guarded(db, run);
+    if !db.is_autocommit() {
+        db.execute_batch("ROLLBACK").map_err(StoreError::Statement)?;
+    }
+    result
+}
+
+fn data_version(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA data_version", [], |row| row.get(0))
+}
+
+/// A closure's panic is caught before it can reach a guard, so what a poisoned mutex holds is sound.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,30 @@
+//! Jobs: one deletion of one lead each. waiting → running → done; at most one that is not done a lead.
+//!
+//! A running job is *claimed* (nothing has left yet), *sent* (an answer is awaited) or *unknown* (no trustworthy answer
+//! came; its lead is read again from `settle_at` on, when the portal has surely ended). Every change of a running job
+//! names the claim it was made under, so a completion that comes after a rescue changes nothing.
+
+mod claim;
+mod end;
+mod enqueue;
+mod job;
+mod list;
+mod settle;
+
+pub use claim::{Claim, claim_due, claim_unknown, release_claim};
+pub use end::{
+    CANCEL_PROTECTS, Cancel, LeadGone, Retry, cancel, lead_gone, retry, spare_rule, spare_waiting_of_lead,
+};
+pub use enqueue::{Enqueued, enqueue, extend_grace};
+pub use job::{Job, JobState, Phase};
+pub use list::{
+    AttemptLine, DueSummary, JobCounts, JobFilter, attempts_of, counts, due_summary, get, list, live_jobs,
+    next_due, waiting_rules,
+};
+pub use settle::{Settled, mark_sent, settle};
+
+pub(super) use claim::release_all_claimed;
+pub(super) use list::PRUNED;
+pub(super) use settle::sent_to_unknown;
+
+pub use super::copies::CopyToKeep;

@@ -1,0 +1,58 @@
+//! Forgets what is older than the history that is kept, a bounded piece a call; the counts stay.
+
+use jiff::Timestamp;
+use rusqlite::Connection;
+
+use super::columns::{count_of, ms};
+use super::{control, jobs};
+use crate::core::outcome::Outcome;
+
+/// The most rows a table that one call deletes: 200,000 at once held the writer for 250 ms.
+pub const MAX_ROWS: u32 = 1000;
+
+/// How many pages [`vacuum_step`] gives back: a few milliseconds of work.
+const VACUUM_PAGES: u32 = 400;
+
+/// Deletes up to `limit` finished jobs (with their attempts), processed events and finished runs each that ended
+/// before `finished_before`, and protections that ended before; how many rows. Call it again until it says 0.
+pub fn prune(db: &Connection, finished_before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
+    const JOBS: &str = "SELECT id, outcome FROM jobs WHERE state = 'done' AND finished_at < ?1
+        ORDER BY finished_at LIMIT ?2";
+    const EVENTS: &str = "DELETE FROM events WHERE id IN (SELECT id FROM events
+        WHERE state = 'processed' AND processed_at < ?1 ORDER BY processed_at LIMIT ?2)";
+    const RUNS: &str = "DELETE FROM runs WHERE id IN (SELECT id FROM runs
+        WHERE finished_at < ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.run_id = runs.id)
+        ORDER BY finished_at LIMIT ?2)";
+    const PROTECTIONS: &str = "DELETE FROM lead_protections WHERE (lead_id, reason, rule) IN
+        (SELECT lead_id, reason, rule FROM lead_protections WHERE until < ?1 LIMIT ?2)";
+    let before = ms(finished_before);
+    let limit = limit.min(MAX_ROWS);
+    let old = db
+        .prepare_cached(JOBS)?
+        .query_map((before, limit), |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, Outcome)>>>()?;
+    {
+        let mut delete = db.prepare_cached("DELETE FROM jobs WHERE id = ?1 AND state = 'done'")?;
+        for (id, _) in &old {
+            delete.execute([id])?;
+        }
+    }
+    for outcome in Outcome::ALL {
+        let pruned = old.iter().filter(|(_, ended)| *ended == outcome).count() as u64;
+        if pruned > 0 {
+            control::bump(db, jobs::PRUNED, outcome.as_str(), pruned)?;
+        }
+    }
+    let mut rows = old.len();
+    for sql in [EVENTS, RUNS, PROTECTIONS] {
+        rows += db.prepare_cached(sql)?.execute((before, limit))?;
+    }
+    Ok(rows as u64)
+}
+
+/// Gives some free pages back to the file system; how many are still free. Not every free page need go: new rows
+/// would only ask for them again.
+pub fn vacuum_step(db: &Connection) -> rusqlite::Result<u64> {
+    db.execute_batch(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+    count_of(db, "PRAGMA freelist_count", [])
+}

@@ -1,0 +1,71 @@
+//! How a run ends, or that it is held. The numbers of an enqueued or held run add up.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::held::{held_run, supersede};
+use super::run::RunState;
+use crate::store::columns::{exactly_one, ms, signed};
+use crate::store::ids::RunId;
+
+/// How a run ended, or that it is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunEnd {
+    /// Planned, held, enqueued or failed.
+    pub state: RunState,
+    /// Leads that the rule selects, before protections.
+    pub matched: u64,
+    /// Of these, protected ones.
+    pub protected: u64,
+    /// Leads that could not be judged; not among the matched.
+    pub undecidable: u64,
+    /// Matched leads that have a job already.
+    pub already_waiting: u64,
+    /// Matched leads that it would enqueue, or has.
+    pub would_enqueue: u64,
+    /// Matched leads that got a job.
+    pub enqueued: u64,
+    /// Leads of the portal's list that our matcher left out.
+    pub left_out: u64,
+    /// Why it failed; given exactly for the state failed.
+    pub error: Option<String>,
+    /// Which cap stopped it; given for the state held.
+    pub held_reason: Option<String>,
+}
+
+/// Records how a running run ended. One that is held supersedes a held run of the same rule.
+///
+/// # Errors
+/// Where the run is not running, or its numbers do not add up: for the states held and enqueued
+/// `matched = protected + already_waiting + would_enqueue` (held) or `+ enqueued`.
+pub fn finish(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusqlite::Result<()> {
+    const SQL: &str = "UPDATE runs SET state = :state, matched = :matched, protected = :protected,
+            undecidable = :undecidable, already_waiting = :already_waiting, would_enqueue = :would_enqueue,
+            enqueued = :enqueued, left_out = :left_out, error = :error, held_reason = :held_reason,
+            held_at = iif(:state = 'held', :now, NULL), finished_at = iif(:state = 'held', NULL, :now)
+        WHERE id = :id AND state = 'running'";
+    if end.state == RunState::Held {
+        let rule: Option<String> = db
+            .prepare_cached("SELECT rule FROM runs WHERE id = ?1")?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        if let Some(earlier) = rule.map(|rule| held_run(db, &rule)).transpose()?.flatten() {
+            supersede(db, earlier.id, now)?;
+        }
+    }
+    let changed = db.prepare_cached(SQL)?.execute(rusqlite::named_params! {
+        ":id": id,
+        ":state": end.state,
+        ":matched": signed(end.matched),
+        ":protected": signed(end.protected),
+        ":undecidable": signed(end.undecidable),
+        ":already_waiting": signed(end.already_waiting),
+        ":would_enqueue": signed(end.would_enqueue),
+        ":enqueued": signed(end.enqueued),
+        ":left_out": signed(end.left_out),
+        ":error": end.error,
+        ":held_reason": end.held_reason,
+        ":now": ms(now),
+    })?;
+    exactly_one(changed)
+}

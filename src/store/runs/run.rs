@@ -1,0 +1,211 @@
+//! A run: its start, and what is asked about runs.
+
+use jiff::Timestamp;
+use rusqlite::types::ToSql;
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::Serialize;
+
+use crate::core::rule::Mode;
+use crate::store::columns::{at, at_opt, count, count_of, ms, unsigned, words};
+use crate::store::ids::RunId;
+
+words! {
+    /// What made a rule run.
+    Trigger {
+        /// Its schedule.
+        Schedule = "schedule",
+        /// A person.
+        Manual = "manual",
+        /// Events, or a gap in them.
+        Event = "event",
+    }
+}
+
+words! {
+    /// Where a run stands.
+    RunState {
+        /// It evaluates.
+        Running = "running",
+        /// It only reported.
+        Planned = "planned",
+        /// A cap stopped it; a person must approve it.
+        Held = "held",
+        /// Its leads have jobs.
+        Enqueued = "enqueued",
+        /// It ended without effect; the error says why.
+        Failed = "failed",
+    }
+}
+
+/// One evaluation of a rule. It serialises to the object of `runs --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// The rule.
+    pub rule: String,
+    /// What made it run.
+    pub trigger: Trigger,
+    /// The rule's mode at that time.
+    pub mode: Mode,
+    /// Where it stands.
+    pub state: RunState,
+    /// Leads that the rule selects, before protections.
+    pub matched: u64,
+    /// Of these, protected ones.
+    pub protected: u64,
+    /// Leads that could not be judged; not among the matched.
+    pub undecidable: u64,
+    /// Matched leads that got a job.
+    pub enqueued: u64,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; `None` while it runs or is held.
+    pub finished_at: Option<Timestamp>,
+    /// Matched leads that had a job already.
+    pub already_waiting: u64,
+    /// Matched leads that it would enqueue, or has.
+    pub would_enqueue: u64,
+    /// Leads of the portal's list that our matcher left out.
+    #[serde(skip)]
+    pub left_out: u64,
+    /// Which cap stopped it.
+    #[serde(skip)]
+    pub held_reason: Option<String>,
+    /// When it was held.
+    #[serde(skip)]
+    pub held_at: Option<Timestamp>,
+    /// When it was approved.
+    #[serde(skip)]
+    pub approved_at: Option<Timestamp>,
+    /// The rule's text as it was evaluated.
+    #[serde(skip)]
+    pub rule_text: String,
+}
+
+pub(super) const SELECT: &str = "SELECT runs.id, rule, text, \"trigger\", mode, state, matched, protected, undecidable, \
+     already_waiting, would_enqueue, enqueued, left_out, error, held_reason, started_at, held_at, approved_at, \
+     finished_at FROM runs JOIN rule_texts ON rule_texts.id = runs.text_id";
+
+pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
+    Ok(Run {
+        id: row.get("id")?,
+        rule: row.get("rule")?,
+        trigger: row.get("trigger")?,
+        mode: row.get("mode")?,
+        state: row.get("state")?,
+        matched: count(row, "matched")?,
+        protected: count(row, "protected")?,
+        undecidable: count(row, "undecidable")?,
+        enqueued: count(row, "enqueued")?,
+        error: row.get("error")?,
+        started_at: at(row, "started_at")?,
+        finished_at: at_opt(row, "finished_at")?,
+        already_waiting: count(row, "already_waiting")?,
+        would_enqueue: count(row, "would_enqueue")?,
+        left_out: count(row, "left_out")?,
+        held_reason: row.get("held_reason")?,
+        held_at: at_opt(row, "held_at")?,
+        approved_at: at_opt(row, "approved_at")?,
+        rule_text: row.get("text")?,
+    })
+}
+
+/// A run that begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRun {
+    /// The rule.
+    pub rule: String,
+    /// Its text (`core::rule::Rule::text`).
+    pub rule_text: String,
+    /// What makes it run.
+    pub trigger: Trigger,
+    /// Its mode.
+    pub mode: Mode,
+}
+
+/// Records that a run begins.
+pub fn start(db: &Connection, run: &NewRun, now: Timestamp) -> rusqlite::Result<RunId> {
+    const SQL: &str = "INSERT INTO runs (rule, text_id, \"trigger\", mode, state, started_at)
+        VALUES (?1, ?2, ?3, ?4, 'running', ?5) RETURNING id";
+    db.prepare_cached("INSERT INTO rule_texts (text) VALUES (?1) ON CONFLICT (text) DO NOTHING")?
+        .execute([&run.rule_text])?;
+    let text: i64 = db
+        .prepare_cached("SELECT id FROM rule_texts WHERE text = ?1")?
+        .query_row([&run.rule_text], |row| row.get(0))?;
+    db.prepare_cached(SQL)?.query_row((&run.rule, text, run.trigger, run.mode, ms(now)), |row| row.get(0))
+}
+
+/// The run of that id.
+pub fn get(db: &Connection, id: RunId) -> rusqlite::Result<Option<Run>> {
+    db.prepare_cached(&format!("{SELECT} WHERE runs.id = ?1"))?.query_row([id], read).optional()
+}
+
+/// Which runs [`list`] returns; what is `None` does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// In this state.
+    pub state: Option<RunState>,
+    /// With a smaller id, for the next page.
+    pub before: Option<RunId>,
+    /// With a larger id, for what is new.
+    pub after: Option<RunId>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Runs, the newest first, a page at a time.
+pub fn list(db: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<Run>> {
+    let mut conditions = String::from("TRUE");
+    let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &filter.limit)];
+    if let Some(rule) = &filter.rule {
+        conditions.push_str(" AND rule = :rule");
+        values.push((":rule", rule));
+    }
+    if let Some(state) = &filter.state {
+        conditions.push_str(" AND state = :state");
+        values.push((":state", state));
+    }
+    if let Some(before) = &filter.before {
+        conditions.push_str(" AND runs.id < :before");
+        values.push((":before", before));
+    }
+    if let Some(after) = &filter.after {
+        conditions.push_str(" AND runs.id > :after");
+        values.push((":after", after));
+    }
+    let sql = format!("{SELECT} WHERE {conditions} ORDER BY runs.id DESC LIMIT :limit");
+    db.prepare_cached(&sql)?.query_map(values.as_slice(), read)?.collect()
+}
+
+/// What the last `last` enqueued runs of this very rule text enqueued, by schedule or by hand; the newest first.
+pub fn enqueued_counts(
+    db: &Connection,
+    rule: &str,
+    rule_text: &str,
+    last: u32,
+) -> rusqlite::Result<Vec<u64>> {
+    const SQL: &str = "SELECT enqueued FROM runs
+        WHERE rule = ?1 AND text_id = (SELECT id FROM rule_texts WHERE text = ?2)
+            AND state = 'enqueued' AND \"trigger\" IN ('schedule', 'manual')
+        ORDER BY id DESC LIMIT ?3";
+    db.prepare_cached(SQL)?.query_map((rule, rule_text, last), |row| row.get(0).map(unsigned))?.collect()
+}
+
+/// How many leads a rule's event runs have matched since then.
+pub fn event_matches_since(db: &Connection, rule: &str, since: Timestamp) -> rusqlite::Result<u64> {
+    const SQL: &str = "SELECT coalesce(sum(matched), 0) FROM runs
+        WHERE \"trigger\" = 'event' AND rule = ?1 AND started_at >= ?2";
+    count_of(db, SQL, (rule, ms(since)))
+}
+
+/// Fails the runs that an earlier process did not end; how many.
+pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
+    const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
+        WHERE state = 'running'";
+    Ok(db.prepare_cached(SQL)?.execute([ms(now)])? as u64)
+}

@@ -1,0 +1,175 @@
+//! The one thread that writes, and group commit: what has queued up goes into one transaction and is answered after it.
+//!
+//! Bitrix24 never repeats an event, so nothing may be answered before it is on the disk; one fsync for everything that
+//! waits is what makes that affordable. A failed statement reaches only its own caller (each message has a savepoint),
+//! a failed COMMIT every caller of its group. No wait is added to make a group larger.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::error::StoreError;
+
+/// The most messages in a transaction: at 74,000 a second one fsync is then a small part of the time.
+pub(super) const MAX_GROUP: usize = 256;
+
+/// A group is closed after this time, so that the first in it does not wait for the work of many.
+pub(super) const MAX_GROUP_TIME: Duration = Duration::from_millis(2);
+
+/// How many messages may wait for the writer: a few groups, after which callers wait to hand theirs over.
+pub(super) const WRITE_QUEUE: usize = 4096;
+
+/// Told whether the COMMIT held; answers the caller.
+pub(super) type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+/// Runs in a savepoint, or is told why it can't; says whether to keep what it did.
+pub(super) type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (bool, Deliver) + Send>;
+
+/// What the writer's thread is asked.
+pub(super) enum Message {
+    /// Do this.
+    Write(Write),
+    /// Finish what is queued, take nothing more.
+    Close,
+}
+
+/// A message and where its answer arrives.
+pub(super) fn message<T: Send + 'static>(
+    run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+) -> (Write, oneshot::Receiver<Result<T, StoreError>>) {
+    let (sender, receiver) = oneshot::channel();
+    let write: Write = Box::new(move |db| {
+        let outcome = db.and_then(|db| guarded(db, run));
+        let keep = outcome.is_ok();
+        let deliver: Deliver = Box::new(move |committed| {
+            let answer = outcome.and_then(|value| committed.map(|()| value));
+            // The caller may have given up waiting; what it asked for is done all the same.
+            sender.send(answer).ok();
+        });
+        (keep, deliver)
+    });
+    (write, receiver)
+}
+
+/// Runs a closure on a connection; a panic in it must not end the thread that everyone depends on.
+pub(super) fn guarded<T>(
+    db: &Connection,
+    run: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(|| run(db))) {
+        Ok(result) => result.map_err(StoreError::Statement),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(StoreError::Panicked(text.unwrap_or_else(|| "a panic without a text".to_owned())))
+        }
+    }
+}
+
+/// The thread: until it is closed or nobody can send any more.
+pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: watch::Sender<u64>) {
+    while let Some(message) = queue.blocking_recv() {
+        let mut closing = false;
+        match message {
+            Message::Close => closing = true,
+            Message::Write(first) => {
+                let changed = commit_group(&db, first, || match queue.try_recv() {
+                    Ok(Message::Write(write)) => Some(write),
+                    Ok(Message::Close) => {
+                        closing = true;
+                        None
+                    }
+                    Err(_) => None,
+                });
+                if changed {
+                    changes.send_modify(|count| *count += 1);
+                }
+            }
+        }
+        if closing {
+            queue.close();
+        }
+    }
+    checkpoint(&db);
+}
+
+/// Empties the WAL into the main file. A failure loses nothing: the next opening replays it.
+pub(super) fn checkpoint(db: &Connection) {
+    if let Err(error) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+        tracing::debug!(%error, "the WAL was not emptied on closing");
+    }
+}
+
+/// One transaction with `first` and what `next` has ready. Returns whether rows changed and were committed.
+pub(super) fn commit_group(db: &Connection, first: Write, mut next: impl FnMut() -> Option<Write>) -> bool {
+    let changes_before = db.total_changes();
+    if let Err(error) = execute(db, "BEGIN IMMEDIATE") {
+        let error = Arc::new(error);
+        let (_, deliver) = first(Err(StoreError::Commit(Arc::clone(&error))));
+        deliver(Err(StoreError::Commit(error)));
+        return false;
+    }
+    let started = Instant::now();
+    let mut delivers: Vec<Deliver> = Vec::new();
+    let mut write = Some(first);
+    while let Some(current) = write.take() {
+        delivers.push(in_savepoint(db, current));
+        // Some failures (a full disk among them) make SQLite undo the whole transaction by itself.
+        if db.is_autocommit() || delivers.len() >= MAX_GROUP || started.elapsed() >= MAX_GROUP_TIME {
+            break;
+        }
+        write = next();
+    }
+    let committed = if db.is_autocommit() {
+        Err(StoreError::RolledBack)
+    } else {
+        execute(db, "COMMIT").map_err(|error| StoreError::Commit(Arc::new(error)))
+    };
+    if committed.is_err() {
+        roll_back(db);
+    }
+    for deliver in delivers {
+        deliver(match &committed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.shared()),
+        });
+    }
+    committed.is_ok() && db.total_changes() != changes_before
+}
+
+fn in_savepoint(db: &Connection, write: Write) -> Deliver {
+    if let Err(error) = execute(db, "SAVEPOINT message") {
+        let (_, deliver) = write(Err(StoreError::Statement(error)));
+        return deliver;
+    }
+    let (keep, deliver) = write(Ok(db));
+    if db.is_autocommit() {
+        return deliver;
+    }
+    let ended = if keep {
+        execute(db, "RELEASE message")
+    } else {
+        execute(db, "ROLLBACK TO message").and_then(|()| execute(db, "RELEASE message"))
+    };
+    if ended.is_err() {
+        // Half a message must never be committed: undo the group, whose callers then learn that it failed.
+        roll_back(db);
+    }
+    deliver
+}
+
+fn roll_back(db: &Connection) {
+    if !db.is_autocommit()
+        && let Err(error) = execute(db, "ROLLBACK")
+    {
+        tracing::error!(%error, "a transaction could not be rolled back");
+    }
+}
+
+fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([]).map(drop)
+}
