@@ -1,1 +1,223 @@
-//! (empty)
+//! The client of the portal's REST API: one call in, one classified reply out, at the portal's pace.
+//!
+//! Nothing here repeats a call: what to do about a [`CallError`] is the caller's decision. What it teaches about the
+//! pace is kept here, so that the next [`Portal::permit`] waits long enough. Secrets never leave this folder: the
+//! webhook's code is in no error, no `Debug` text and no log line.
+
+mod batch;
+mod envelope;
+mod errors;
+mod gate;
+mod http;
+mod leads;
+mod schema;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::time::Instant;
+
+pub use batch::BatchReply;
+pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy};
+pub use gate::{Permit, Work};
+pub use http::{HttpClient, NoClient, Transport};
+pub use leads::{PAGE, Page};
+pub use schema::{FieldInfo, Stage};
+
+use crate::clock::Clock;
+use crate::core::rule::PortalLimits;
+use envelope::Reply;
+use gate::{Flight, Gate};
+use http::Endpoint;
+
+/// The entity type of leads in `crm.item.*`
+/// (<https://apidocs.bitrix24.com/api-reference/crm/data-types.html>). A constant: a wrong one would be answered with
+/// `NOT_FOUND`, as if the lead were gone.
+const LEADS: u32 = 1;
+
+/// One exchange with the portal, for metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallRecord {
+    /// The REST method, `batch` for a batch.
+    pub method: &'static str,
+    /// `ok`, or the word of the error's class.
+    pub result: &'static str,
+    /// From sending to the complete reply, in seconds.
+    pub seconds: f64,
+    /// The seconds that the method has used in the portal's window, where the reply said.
+    pub operating: Option<f64>,
+    /// The same for the methods called inside a batch.
+    pub nested: Vec<(&'static str, f64)>,
+}
+
+/// Called after every exchange.
+pub type Observer = Arc<dyn Fn(&CallRecord) + Send + Sync>;
+
+/// What a [`Portal`] is made of.
+#[derive(Clone)]
+pub struct PortalOptions {
+    /// The validated address `https://HOST/rest/USER/CODE/`.
+    pub webhook: SecretString,
+    /// What the portal allows.
+    pub limits: PortalLimits,
+    /// Where the wall time comes from.
+    pub clock: Clock,
+    /// Told of every exchange.
+    pub observer: Option<Observer>,
+}
+
+/// The portal. A handle: clones share the pace.
+#[derive(Clone)]
+pub struct Portal {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    transport: Transport,
+    endpoint: Endpoint,
+    clock: Clock,
+    gate: Arc<Gate>,
+    observer: Option<Observer>,
+}
+
+impl std::fmt::Debug for Portal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Portal")
+            .field("webhook", &format_args!("{}***/", self.inner.endpoint.base()))
+            .finish()
+    }
+}
+
+impl Portal {
+    /// A portal behind a transport. Needs a tokio runtime.
+    pub fn new(transport: Transport, options: PortalOptions) -> Portal {
+        Portal {
+            inner: Arc::new(Inner {
+                transport,
+                endpoint: Endpoint::new(&options.webhook),
+                clock: options.clock,
+                gate: Arc::new(Gate::new(options.limits, options.clock)),
+                observer: options.observer,
+            }),
+        }
+    }
+
+    /// The transport over the network: TLS by rustls, no redirects, 75 s a request.
+    ///
+    /// # Errors
+    /// When the client can't be built, for example without any certificate authority on the system.
+    pub fn http() -> Result<Transport, NoClient> {
+        Ok(Transport::Http(HttpClient::new()?))
+    }
+
+    /// Other limits from now on; what is in flight stays counted.
+    pub fn set_limits(&self, limits: PortalLimits) {
+        self.inner.gate.set_limits(limits);
+    }
+
+    /// The limits in use.
+    pub fn limits(&self) -> PortalLimits {
+        self.inner.gate.limits()
+    }
+
+    /// Waits until a request may be sent: for a place in the bucket and, for deletions, for the method's operating
+    /// budget. May be abandoned at any time. Take the permit first, record the claim, then send at once.
+    pub async fn permit(&self, what: Work) -> Permit {
+        self.inner.gate.permit(what).await
+    }
+
+    /// A call that reads, with a permit of its own.
+    async fn read(&self, method: &'static str, params: &Value) -> Result<Reply, CallError> {
+        let permit = self.inner.gate.read(method).await;
+        let flight = permit.start(&[method.to_owned()]);
+        let exchange = self.exchange(method, params).await;
+        let reply = self.conclude(method, exchange, flight, Vec::new())?;
+        if let Some(seconds) = reply.cost.seconds {
+            self.inner.gate.learn(method, seconds);
+        }
+        Ok(reply)
+    }
+
+    /// Sends one request and reads the reply; the pace learns of it in [`Portal::conclude`].
+    async fn exchange(&self, method: &'static str, params: &Value) -> Exchange {
+        let started = Instant::now();
+        let inner = &self.inner;
+        let reply = match inner.transport.post(&inner.endpoint, method, params.to_string()).await {
+            Ok(answer) => envelope::read(&answer, &inner.endpoint),
+            Err(error) => Err(error),
+        };
+        Exchange { reply, seconds: started.elapsed().as_secs_f64() }
+    }
+
+    /// Teaches the gate what an exchange says about the pace, ends its flight and tells the observer.
+    fn conclude(
+        &self,
+        method: &'static str,
+        exchange: Exchange,
+        flight: Flight,
+        nested: Vec<(&'static str, f64)>,
+    ) -> Result<Reply, CallError> {
+        let gate = &self.inner.gate;
+        let mut operating = None;
+        match &exchange.reply {
+            Ok(reply) => {
+                gate.observe(method, &reply.cost, None);
+                operating = reply.cost.operating;
+                flight.answered();
+            }
+            Err(error) => {
+                match error.class {
+                    Class::PausePortal => gate.refused(),
+                    Class::PauseMethod => gate.blocked(method),
+                    Class::Retry
+                    | Class::RefreshToken
+                    | Class::StopPortal
+                    | Class::StopPortalForPerson
+                    | Class::Final
+                    | Class::Confirm
+                    | Class::Malformed => {}
+                }
+                match (error.sent, error.class) {
+                    (Sent::No, _) => flight.not_executed(),
+                    (Sent::Maybe, Class::Final | Class::Confirm) => flight.answered(),
+                    // The end of its life charges the estimates.
+                    (Sent::Maybe, _) => drop(flight),
+                }
+            }
+        }
+        let result = match &exchange.reply {
+            Ok(_) => "ok",
+            Err(error) => error.class.word(),
+        };
+        if let Some(observer) = &self.inner.observer {
+            observer(&CallRecord { method, result, seconds: exchange.seconds, operating, nested });
+        }
+        exchange.reply
+    }
+}
+
+/// What came of one request.
+struct Exchange {
+    reply: Result<Reply, CallError>,
+    seconds: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The engine spawns these calls.
+    #[test]
+    fn calls_can_be_made_from_any_task() {
+        fn sendable<T: Send>(_: T) {}
+        let portal = |portal: Portal| {
+            sendable(async move {
+                let permit = portal.permit(Work::Delete { leads: 1 }).await;
+                let _ = portal.delete_batch(permit, &[], &[]).await;
+                let _ = portal.probe().await;
+            });
+        };
+        let _ = portal;
+    }
+}

@@ -1,0 +1,159 @@
+//! How fast requests may go out: the portal's leaky bucket, kept on our side of the wire.
+//!
+//! The portal's bucket holds `burst` requests and drains at `rate` a second; a request that finds it full is answered
+//! 503 (<https://apidocs.bitrix24.com/limits.html>). The invariant: in any window of `t` seconds at most
+//! `burst + rate·t` places are given, whatever the calls; a place is taken when it is reserved, not when the answer is
+//! there, so requests in flight count; and capacity that is free is given at once.
+//!
+//! A 503 in spite of that means that others share the address: the rate is halved, everything pauses for a moment
+//! that grows, and the rate comes back by equal steps.
+
+use jiff::{SignedDuration, Timestamp};
+
+/// By how much the way of one request to the portal may differ from another's. Two requests sent apart can arrive
+/// together, so as many places as drain in this time stay unused. Half a second covers a TLS handshake that one has to
+/// make and the other has not.
+const JITTER: SignedDuration = SignedDuration::from_millis(500);
+
+/// At most this share of the burst is given up for [`JITTER`], so that a small burst remains usable.
+const LARGEST_MARGIN: f64 = 0.25;
+
+/// The first pause after a 503: at the slowest plan's rate two places have drained by then.
+const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(1);
+
+/// The longest pause after a 503. The bucket of the slowest plan is empty again after 25 s without traffic.
+const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(30);
+
+/// After this long without a 503 the pauses begin again with [`FIRST_PAUSE`].
+const CALM: SignedDuration = SignedDuration::from_secs(60);
+
+/// The smallest share of the configured rate: four halvings. Below it waiting is no longer pacing but an outage.
+const SMALLEST_SHARE: f64 = 1.0 / 16.0;
+
+/// How much of the configured rate comes back a second: a halved rate is whole again after a minute.
+const RECOVERY_PER_SECOND: f64 = 1.0 / 120.0;
+
+/// The bucket as a value. Times are arguments; a time before the last one counts as the last one.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    rate: f64,
+    burst: f64,
+    /// How many places were full at `at`.
+    level: f64,
+    at: Option<Timestamp>,
+    /// Which part of `rate` is used, at `at`.
+    share: f64,
+    refusals: u32,
+    refused_at: Option<Timestamp>,
+    paused_until: Option<Timestamp>,
+}
+
+impl Bucket {
+    /// An empty bucket that drains `rate` requests a second (more than 0) and holds `burst` of them (at least 1).
+    pub fn new(rate: f64, burst: u32) -> Bucket {
+        Bucket {
+            rate: usable_rate(rate),
+            burst: f64::from(burst.max(1)),
+            level: 0.0,
+            at: None,
+            share: 1.0,
+            refusals: 0,
+            refused_at: None,
+            paused_until: None,
+        }
+    }
+
+    /// Takes a place and says when its request may be sent: `now` where capacity is free, else as soon as it will be.
+    /// The answers never go back in time.
+    pub fn reserve(&mut self, now: Timestamp) -> Timestamp {
+        let at = self.earliest(now);
+        self.settle(at);
+        self.level = (self.level + 1.0).min(self.capacity());
+        at
+    }
+
+    /// When a place reserved at `now` would be; takes nothing.
+    pub fn earliest(&self, now: Timestamp) -> Timestamp {
+        let start = self.at.map_or(now, |at| at.max(now));
+        let start = self.paused_until.map_or(start, |until| until.max(start));
+        let over = self.level_at(start) + 1.0 - self.capacity();
+        if over <= 0.0 {
+            return start;
+        }
+        let rate = self.rate * self.share_at(start);
+        // One nanosecond more than the division says: rounding must not hand out a place too early.
+        later(start, over / rate, SignedDuration::from_nanos(1))
+    }
+
+    /// The portal answered 503 at `now`. Refusals during a pause belong to the one that began it: they are the other
+    /// requests that were in flight.
+    pub fn refused(&mut self, now: Timestamp) {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.settle(now);
+        if self.refused_at.is_none_or(|last| now.duration_since(last) > CALM) {
+            self.refusals = 0;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1_i32 << self.refusals.min(5)).min(LONGEST_PAUSE);
+        self.refusals = self.refusals.saturating_add(1);
+        self.refused_at = Some(now);
+        self.share = (self.share / 2.0).max(SMALLEST_SHARE);
+        self.level = self.level.max(self.capacity());
+        self.paused_until = Some(now.checked_add(pause).unwrap_or(Timestamp::MAX));
+    }
+
+    /// Other limits from `now` on; what has been taken stays taken.
+    pub fn set_limits(&mut self, rate: f64, burst: u32, now: Timestamp) {
+        self.settle(now);
+        self.rate = usable_rate(rate);
+        self.burst = f64::from(burst.max(1));
+    }
+
+    /// The part of the configured rate that is in use at `now`, 1/16 to 1.
+    pub fn share(&self, now: Timestamp) -> f64 {
+        self.share_at(self.at.map_or(now, |at| at.max(now)))
+    }
+
+    /// How many places we use: the burst without the margin for [`JITTER`].
+    fn capacity(&self) -> f64 {
+        let margin = (self.rate * JITTER.as_secs_f64()).min(self.burst * LARGEST_MARGIN);
+        (self.burst - margin).max(1.0)
+    }
+
+    fn settle(&mut self, now: Timestamp) {
+        let now = self.at.map_or(now, |at| at.max(now));
+        let (level, share) = (self.level_at(now), self.share_at(now));
+        (self.level, self.share, self.at) = (level, share, Some(now));
+    }
+
+    fn elapsed(&self, now: Timestamp) -> f64 {
+        self.at.map_or(0.0, |at| now.duration_since(at).as_secs_f64().max(0.0))
+    }
+
+    fn share_at(&self, now: Timestamp) -> f64 {
+        (self.share + RECOVERY_PER_SECOND * self.elapsed(now)).min(1.0)
+    }
+
+    /// The level at `now`: what drains is the integral of the share, which grows evenly until it is whole.
+    fn level_at(&self, now: Timestamp) -> f64 {
+        let elapsed = self.elapsed(now);
+        let growing = elapsed.min((1.0 - self.share) / RECOVERY_PER_SECOND);
+        let grown = self.share * growing + RECOVERY_PER_SECOND * growing * growing / 2.0;
+        (self.level - self.rate * (grown + (elapsed - growing))).max(0.0)
+    }
+}
+
+/// A rate that can be divided by: settings have refused all others before.
+fn usable_rate(rate: f64) -> f64 {
+    if rate.is_finite() && rate > 0.0 { rate } else { 1e-6 }
+}
+
+/// `at` plus so many seconds plus `more`; the end of time where that is later.
+fn later(at: Timestamp, seconds: f64, more: SignedDuration) -> Timestamp {
+    SignedDuration::try_from_secs_f64(seconds)
+        .ok()
+        .and_then(|wait| wait.checked_add(more))
+        .and_then(|wait| at.checked_add(wait).ok())
+        .unwrap_or(Timestamp::MAX)
+}

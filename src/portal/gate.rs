@@ -1,0 +1,318 @@
+//! When a request may go out: the bucket of all requests and the operating budgets of the methods, in one place.
+//!
+//! The invariants: nothing is sent without a [`Permit`]; a permit holds its place in the bucket and its estimates until
+//! its request has ended, and dropping it gives the estimates back; waiting for a method's budget holds up no other
+//! method, since the place in the bucket is taken last. Both waits can be abandoned without losing anything.
+//!
+//! Time here is the monotonic clock's: a system clock that is set must neither stop the service nor let it burst.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use super::envelope::Cost;
+use crate::clock::Clock;
+use crate::core::operating::Operating;
+use crate::core::pace::Bucket;
+use crate::core::rule::PortalLimits;
+
+/// What one deletion or one read is taken to cost until the portal has said what it does.
+const FIRST_ESTIMATE: f64 = 0.5;
+
+/// How much a cheaper call lowers an estimate; a dearer one raises it at once.
+const LOWERING: f64 = 0.3;
+
+/// The most methods whose costs are remembered: we call a dozen.
+const MAX_COSTS: usize = 64;
+
+/// What a permit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A request that deletes, and may read the next leads with its last command.
+    Delete {
+        /// How many leads.
+        leads: usize,
+    },
+    /// A request that only reads. The reads of [`super::Portal`] take such a permit by themselves.
+    Read,
+}
+
+/// What the portal counts the costs of a method under. Calls in a batch are counted apart from calls alone, in current
+/// sources for all webhooks of the portal together; where they are in truth one sum, both counters follow it.
+pub(super) fn batched(method: &str) -> String {
+    format!("batch:{method}")
+}
+
+#[derive(Debug)]
+pub(super) struct Gate {
+    clock: Clock,
+    state: Mutex<State>,
+    /// Told whenever waiting may have become shorter.
+    changed: Notify,
+    /// The queue for the bucket; fair, so that whoever waits longest sends first.
+    requests: tokio::sync::Mutex<()>,
+    /// The queue of deletions for their budget.
+    deletions: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    limits: PortalLimits,
+    bucket: Bucket,
+    operating: Operating,
+    /// Seconds a call, or a deletion, by method.
+    costs: BTreeMap<String, f64>,
+}
+
+/// The right to send one request now. Take it first, record the claim, then send: what is held counts as in flight.
+#[derive(Debug)]
+#[must_use = "a permit that is dropped has used up a place in the bucket for nothing"]
+pub struct Permit {
+    gate: Arc<Gate>,
+    held: Vec<Held>,
+}
+
+#[derive(Debug, Clone)]
+struct Held {
+    counter: String,
+    seconds: f64,
+}
+
+impl Gate {
+    pub(super) fn new(limits: PortalLimits, clock: Clock) -> Gate {
+        Gate {
+            clock: Clock::starting_at(clock.now()),
+            state: Mutex::new(State {
+                limits,
+                bucket: Bucket::new(limits.requests_per_second, limits.burst),
+                operating: Operating::new(limits.method_seconds),
+                costs: BTreeMap::new(),
+            }),
+            changed: Notify::new(),
+            requests: tokio::sync::Mutex::new(()),
+            deletions: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change of the state is complete before it can panic, so a poisoned one is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn limits(&self) -> PortalLimits {
+        self.state().limits
+    }
+
+    pub(super) fn set_limits(&self, limits: PortalLimits) {
+        let now = self.clock.now();
+        let mut state = self.state();
+        state.limits = limits;
+        state.bucket.set_limits(limits.requests_per_second, limits.burst, now);
+        state.operating.set_budget(limits.method_seconds);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits for the right to call a method that reads, by itself.
+    pub(super) async fn read(self: &Arc<Gate>, method: &str) -> Permit {
+        let seconds = self.state().cost(method);
+        let permit = self.hold(vec![Held { counter: method.to_owned(), seconds }]).await;
+        self.place().await;
+        permit
+    }
+
+    /// Waits for the right to send a request.
+    pub(super) async fn permit(self: &Arc<Gate>, what: Work) -> Permit {
+        let permit = match what {
+            Work::Read => Permit { gate: Arc::clone(self), held: Vec::new() },
+            Work::Delete { leads } => {
+                let _turn = self.deletions.lock().await;
+                let wanted = self.state().deletion(leads);
+                self.hold(wanted).await
+            }
+        };
+        self.place().await;
+        permit
+    }
+
+    /// Waits until all these estimates fit, and takes them together: holding one while waiting for another would keep
+    /// others from the first.
+    async fn hold(self: &Arc<Gate>, wanted: Vec<Held>) -> Permit {
+        loop {
+            // Registered before looking, so that a change between the look and the wait is not missed.
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let Err(at) = self.state().try_hold(&wanted, self.clock.now()) else {
+                return Permit { gate: Arc::clone(self), held: wanted };
+            };
+            tokio::select! {
+                () = self.clock.sleep_until(at) => {}
+                () = changed => {}
+            }
+        }
+    }
+
+    /// Waits for a place in the bucket and takes it at the moment it is free, so that a 503 met by others meanwhile
+    /// still counts, and giving up while waiting takes nothing.
+    async fn place(&self) {
+        let _turn = self.requests.lock().await;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let now = self.clock.now();
+            let at = {
+                let mut state = self.state();
+                let at = state.bucket.earliest(now);
+                if at <= now {
+                    state.bucket.reserve(now);
+                    return;
+                }
+                at
+            };
+            tokio::select! {
+                () = self.clock.sleep_until(at) => {}
+                () = changed => {}
+            }
+        }
+    }
+
+    /// The portal answered 503.
+    pub(super) fn refused(&self) {
+        let now = self.clock.now();
+        self.state().bucket.refused(now);
+    }
+
+    /// The portal refused this counter with `OPERATION_TIME_LIMIT`.
+    pub(super) fn blocked(&self, counter: &str) {
+        let now = self.clock.now();
+        self.state().operating.blocked(counter, now);
+    }
+
+    /// What `time` said about a counter. `portal_now` is the portal's time where `cost` does not say it itself.
+    pub(super) fn observe(&self, counter: &str, cost: &Cost, portal_now: Option<f64>) {
+        if let Some(operating) = cost.operating {
+            let now = self.clock.now();
+            self.state().operating.observe(counter, operating, cost.reset_at(now, portal_now), now);
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// What one call, or one deletion, of a method took.
+    pub(super) fn learn(&self, method: &str, seconds: f64) {
+        if !seconds.is_finite() || seconds < 0.0 {
+            return;
+        }
+        let mut state = self.state();
+        if let Some(known) = state.costs.get_mut(method) {
+            *known = seconds.max(*known + LOWERING * (seconds - *known));
+        } else if state.costs.len() < MAX_COSTS {
+            state.costs.insert(method.to_owned(), seconds);
+        }
+    }
+}
+
+impl State {
+    fn cost(&self, method: &str) -> f64 {
+        self.costs.get(method).copied().unwrap_or(FIRST_ESTIMATE)
+    }
+
+    fn deletion(&self, leads: usize) -> Vec<Held> {
+        let method = self.limits.delete_method.as_str();
+        let one = self.cost(method);
+        let all = one * f64::from(u32::try_from(leads).unwrap_or(u32::MAX));
+        let reading = self.cost(super::leads::LIST);
+        let mut held = vec![
+            Held { counter: batched(method), seconds: all },
+            Held { counter: batched(super::leads::LIST), seconds: reading },
+        ];
+        if leads == 1 {
+            held.push(Held { counter: method.to_owned(), seconds: one });
+        }
+        if self.operating.is_charged(super::batch::BATCH) {
+            held.push(Held { counter: super::batch::BATCH.to_owned(), seconds: all + reading });
+        }
+        held
+    }
+
+    fn try_hold(&mut self, wanted: &[Held], now: Timestamp) -> Result<(), Timestamp> {
+        for (index, held) in wanted.iter().enumerate() {
+            if let Err(at) = self.operating.reserve(&held.counter, held.seconds, now) {
+                for taken in wanted.iter().take(index) {
+                    self.operating.release(&taken.counter, taken.seconds);
+                }
+                return Err(at);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Permit {
+    /// The request goes out now and costs these counters; what else was held is given back.
+    pub(super) fn start(mut self, used: &[String]) -> Flight {
+        let (ours, others): (Vec<Held>, Vec<Held>) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| used.contains(&held.counter));
+        release(&self.gate, &others);
+        Flight { gate: Arc::clone(&self.gate), held: ours }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        release(&self.gate, &self.held);
+    }
+}
+
+fn release(gate: &Gate, held: &[Held]) {
+    if held.is_empty() {
+        return;
+    }
+    let mut state = gate.state();
+    for Held { counter, seconds } in held {
+        state.operating.release(counter, *seconds);
+    }
+    drop(state);
+    gate.changed.notify_waiters();
+}
+
+/// A request on its way. Dropped without a word, as on a lost reply or an abandoned call, it counts as having cost its
+/// estimates.
+#[derive(Debug)]
+pub(super) struct Flight {
+    gate: Arc<Gate>,
+    held: Vec<Held>,
+}
+
+impl Flight {
+    /// It surely was not executed.
+    pub(super) fn not_executed(mut self) {
+        release(&self.gate, &std::mem::take(&mut self.held));
+    }
+
+    /// It was answered: what it cost, the reply has said, or the portal does not count.
+    pub(super) fn answered(mut self) {
+        self.end(false);
+    }
+
+    fn end(&mut self, unreported: bool) {
+        let held = std::mem::take(&mut self.held);
+        if held.is_empty() {
+            return;
+        }
+        let now = self.gate.clock.now();
+        let mut state = self.gate.state();
+        for Held { counter, seconds } in held {
+            state.operating.finish(&counter, seconds, unreported, now);
+        }
+        drop(state);
+        self.gate.changed.notify_waiters();
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.end(true);
+    }
+}

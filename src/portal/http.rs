@@ -1,0 +1,227 @@
+//! The wire: one request out, one bounded reply in, and for every failure whether the request surely was not sent.
+//!
+//! Redirects are never followed. No error, `Debug` text or log line of this module contains the webhook's address.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
+use http_body_util::BodyExt;
+use secrecy::{ExposeSecret, SecretString};
+use tower::ServiceExt;
+
+use super::errors::{self, CallError, Sent};
+
+/// How long a request may take: the portal cuts its own work at 60 s (<https://apidocs.bitrix24.com/limits.html>), and
+/// 15 s are for the network.
+const TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long a connection may take, name and TLS included. Kept well under [`TIMEOUT`], so that a request that never
+/// left is told apart from one without an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long an idle connection is kept: less than the 60 s after which servers commonly close theirs.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// The largest reply that is read: 50 leads with all fields are far below a megabyte each.
+const MAX_REPLY: usize = 64 * 1024 * 1024;
+
+/// Where requests go.
+#[derive(Debug, Clone)]
+pub enum Transport {
+    /// To a portal over the network.
+    Http(HttpClient),
+    /// To a router in this process, with the same requests; for rehearsals and tests.
+    InProcess(axum::Router),
+}
+
+/// A client with our redirect policy and limits; see [`super::Portal::http`].
+#[derive(Debug, Clone)]
+pub struct HttpClient(reqwest::Client);
+
+/// The HTTP client could not be built, for example because the system's certificates can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client could not be set up")]
+pub struct NoClient(#[source] reqwest::Error);
+
+impl HttpClient {
+    pub(super) fn new() -> Result<HttpClient, NoClient> {
+        reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .gzip(true)
+            .referer(false)
+            .user_agent(user_agent())
+            .build()
+            .map(HttpClient)
+            .map_err(|error| NoClient(error.without_url()))
+    }
+}
+
+fn user_agent() -> String {
+    format!("b24-janitor/{}", crate::VERSION)
+}
+
+/// A webhook's address: everything but the code may be shown.
+#[derive(Debug, Clone)]
+pub(super) struct Endpoint {
+    /// `https://HOST/rest/USER/`.
+    base: String,
+    code: SecretString,
+}
+
+impl Endpoint {
+    /// From a validated address `https://HOST/rest/USER/CODE/`.
+    pub(super) fn new(webhook: &SecretString) -> Endpoint {
+        let address = webhook.expose_secret().trim_end_matches('/');
+        let (base, code) = address.rsplit_once('/').unwrap_or((address, ""));
+        Endpoint { base: format!("{base}/"), code: SecretString::from(code.to_owned()) }
+    }
+
+    /// `https://HOST/rest/USER/`, which is no secret.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    fn address(&self, method: &str) -> SecretString {
+        SecretString::from(format!("{}{}/{method}", self.base, self.code.expose_secret()))
+    }
+
+    /// The text without the code, should a server have repeated it.
+    pub(super) fn scrub(&self, text: &str) -> String {
+        let code = self.code.expose_secret();
+        if code.is_empty() { text.to_owned() } else { text.replace(code, "***") }
+    }
+}
+
+/// A complete reply.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) content_type: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+impl Transport {
+    /// POSTs a JSON body to a method and waits for the complete reply, 75 s at most.
+    pub(super) async fn post(
+        &self,
+        endpoint: &Endpoint,
+        method: &str,
+        body: String,
+    ) -> Result<Answer, CallError> {
+        let exchange = async {
+            match self {
+                Transport::Http(client) => over_network(client, endpoint, method, body).await,
+                Transport::InProcess(router) => in_process(router, endpoint, method, body).await,
+            }
+        };
+        match tokio::time::timeout(TIMEOUT, exchange).await {
+            Ok(answer) => answer,
+            Err(_) => Err(timed_out()),
+        }
+    }
+}
+
+fn timed_out() -> CallError {
+    let text = format!("no complete reply within {} s", TIMEOUT.as_secs());
+    errors::from_network(Sent::Maybe, "<timeout>", &text)
+}
+
+fn too_large(status: u16) -> CallError {
+    CallError::malformed(Some(status), "the reply is larger than 64 MiB")
+}
+
+async fn over_network(
+    client: &HttpClient,
+    endpoint: &Endpoint,
+    method: &str,
+    body: String,
+) -> Result<Answer, CallError> {
+    let request = client
+        .0
+        .post(endpoint.address(method).expose_secret())
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json")
+        .body(body);
+    let mut response = request.send().await.map_err(|error| network_fault(endpoint, error))?;
+    let status = response.status().as_u16();
+    let content_type = content_type(response.headers());
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| network_fault(endpoint, error))? {
+        if body.len() + chunk.len() > MAX_REPLY {
+            return Err(too_large(status));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, content_type, body })
+}
+
+/// A request that failed while it was connecting surely was not sent; everything later may have been executed.
+fn network_fault(endpoint: &Endpoint, error: reqwest::Error) -> CallError {
+    let error = error.without_url();
+    let (sent, code) = if error.is_connect() || error.is_builder() {
+        (Sent::No, "<no connection>")
+    } else if error.is_timeout() {
+        return timed_out();
+    } else {
+        (Sent::Maybe, "<connection lost>")
+    };
+    // The innermost cause is what a person can act on ("Connection refused", "invalid peer certificate").
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = inner.to_string();
+        cause = inner.source();
+    }
+    errors::from_network(sent, code, &endpoint.scrub(&text))
+}
+
+async fn in_process(
+    router: &axum::Router,
+    endpoint: &Endpoint,
+    method: &str,
+    body: String,
+) -> Result<Answer, CallError> {
+    let address = endpoint.address(method);
+    let (host, path) = split(address.expose_secret());
+    let request = Request::post(path)
+        .header(header::HOST, host)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::ACCEPT, "application/json")
+        .header(header::USER_AGENT, user_agent())
+        .body(Body::from(body))
+        .map_err(|_| CallError::refused_here("the webhook's address is no address"))?;
+    // A task of its own: a portal goes on working when its client gives up waiting.
+    let handled = tokio::spawn(router.clone().oneshot(request)).await;
+    let Ok(Ok(response)) = handled else { return Err(reset()) };
+    let (parts, mut stream) = response.into_parts();
+    let mut body = Vec::new();
+    while let Some(frame) = stream.frame().await {
+        let Ok(frame) = frame else { return Err(reset()) };
+        if let Some(chunk) = frame.data_ref() {
+            if body.len() + chunk.len() > MAX_REPLY {
+                return Err(too_large(parts.status.as_u16()));
+            }
+            body.extend_from_slice(chunk);
+        }
+    }
+    Ok(Answer { status: StatusCode::as_u16(&parts.status), content_type: content_type(&parts.headers), body })
+}
+
+fn reset() -> CallError {
+    errors::from_network(Sent::Maybe, "<connection lost>", "the connection was reset")
+}
+
+/// Host and path of an absolute address.
+fn split(address: &str) -> (&str, &str) {
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash))
+}
+
+fn content_type(headers: &axum::http::HeaderMap) -> Option<String> {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_ascii_lowercase)
+}

@@ -1,0 +1,212 @@
+//! Reading leads, and deleting one alone: <https://apidocs.bitrix24.com/api-reference/crm/universal/index.html>.
+//!
+//! The invariant: what comes back is what was asked for. A list with ids out of order, repeated, or never asked for
+//! means that the portal read another request than ours, and is an error as a whole.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value, json};
+
+use super::envelope;
+use super::{CallError, Class, LEADS, Permit, Portal, Sent, classify_delete};
+use crate::core::lead::{Lead, LeadId};
+use crate::core::outcome::{DeleteReply, Fault, Presence};
+use crate::core::rule::DeleteMethod;
+
+/// The portal's page: at most this many leads a list, whatever is asked
+/// (<https://apidocs.bitrix24.com/settings/performance/huge-data.html>).
+pub const PAGE: usize = 50;
+
+pub(super) const LIST: &str = "crm.item.list";
+const GET: &str = "crm.item.get";
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The leads, by ascending id.
+    pub leads: Vec<Lead>,
+    /// Whether it is the last one: it was not full.
+    pub last: bool,
+}
+
+impl Portal {
+    /// The leads after `after` that the filter selects, 50 at most, by ascending id. Always selects `id`.
+    ///
+    /// # Errors
+    /// Every [`CallError`]; [`Class::Malformed`] when the ids are not strictly ascending and above `after`.
+    pub async fn list(
+        &self,
+        filter: &Map<String, Value>,
+        after: Option<LeadId>,
+        select: &[String],
+    ) -> Result<Page, CallError> {
+        let mut filter = filter.clone();
+        if let Some(after) = after {
+            // A rule may itself ask for ids above a number; the greater of the two covers both.
+            let asked = filter.get(">id").and_then(Value::as_i64).unwrap_or(0);
+            filter.insert(">id".to_owned(), Value::from(asked.max(i64::from(after))));
+        }
+        let mut fields: Vec<&str> = select.iter().map(String::as_str).collect();
+        if !fields.contains(&"id") {
+            fields.insert(0, "id");
+        }
+        let params = json!({
+            "entityTypeId": LEADS,
+            "select": fields,
+            "filter": filter,
+            "order": { "id": "ASC" },
+            "start": -1,
+        });
+        let reply = self.read(LIST, &params).await?;
+        let status = Some(reply.status);
+        let leads = envelope::leads(reply.result).map_err(|why| CallError::malformed(status, &why))?;
+        if leads.len() > PAGE {
+            return Err(CallError::malformed(status, "more than 50 leads on a page"));
+        }
+        let mut last = after;
+        for lead in &leads {
+            if last.is_some_and(|last| lead.id <= last) {
+                return Err(CallError::malformed(status, "ids out of order: the keyset was not honoured"));
+            }
+            last = Some(lead.id);
+        }
+        let last = leads.len() < PAGE;
+        Ok(Page { leads, last })
+    }
+
+    /// The leads of these ids, 50 at most, with all fields, phones and e-mails included. One that is missing may be
+    /// deleted or unreadable: a list can't tell.
+    ///
+    /// # Errors
+    /// Every [`CallError`]; [`Class::Malformed`] when a lead comes back that was not asked for.
+    pub async fn leads_by_ids(&self, ids: &[LeadId]) -> Result<Vec<Lead>, CallError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        if ids.len() > PAGE {
+            return Err(CallError::refused_here("more than 50 ids in one list"));
+        }
+        let ids: BTreeSet<LeadId> = ids.iter().copied().collect();
+        let params = json!({
+            "entityTypeId": LEADS,
+            "select": ["*", "ufCrm_*"],
+            "filter": { "@id": ids },
+            "order": { "id": "ASC" },
+            "start": -1,
+        });
+        let reply = self.read(LIST, &params).await?;
+        asked_for(reply.result, &ids).map_err(|why| CallError::malformed(Some(reply.status), &why))
+    }
+
+    /// Whether a lead exists, and its fields: the only authoritative answer.
+    ///
+    /// # Errors
+    /// Every [`CallError`] but the item's own `NOT_FOUND` and `ACCESS_DENIED`, which are answers.
+    pub async fn get(&self, id: LeadId) -> Result<Presence, CallError> {
+        match self.read(GET, &json!({ "entityTypeId": LEADS, "id": id })).await {
+            Ok(mut reply) => {
+                let item = reply.result.get_mut("item").map(Value::take).unwrap_or_default();
+                match Lead::from_item(item) {
+                    Ok(lead) if lead.id == id => Ok(Presence::Present(lead)),
+                    Ok(_) => {
+                        Err(CallError::malformed(Some(reply.status), "another lead than the one asked for"))
+                    }
+                    Err(why) => Err(CallError::malformed(Some(reply.status), &why.to_string())),
+                }
+            }
+            Err(error) if is_items_own(&error, "NOT_FOUND") => Ok(Presence::Gone),
+            Err(error) if is_items_own(&error, "ACCESS_DENIED") => Ok(Presence::Unreadable(error.fault)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many leads the webhook may read.
+    ///
+    /// # Errors
+    /// Every [`CallError`]; [`Class::Malformed`] without a `total`.
+    pub async fn count(&self) -> Result<u64, CallError> {
+        let params = json!({
+            "entityTypeId": LEADS,
+            "select": ["id"],
+            "order": { "id": "ASC" },
+            "start": 0,
+        });
+        let reply = self.read(LIST, &params).await?;
+        reply.total.ok_or_else(|| CallError::malformed(Some(reply.status), "a list without `total`"))
+    }
+
+    /// Deletes one lead outside a batch, where the portal's answer is about this lead and no other.
+    ///
+    /// # Errors
+    /// A [`CallError`] where the whole request failed; what concerns the lead is a [`DeleteReply`].
+    pub async fn delete_one(&self, permit: Permit, id: LeadId) -> Result<DeleteReply, CallError> {
+        let method = self.limits().delete_method;
+        let name = method.as_str();
+        let params = match method {
+            DeleteMethod::Lead => json!({ "id": id }),
+            DeleteMethod::Item => json!({ "entityTypeId": LEADS, "id": id }),
+        };
+        let flight = permit.start(&[name.to_owned()]);
+        let exchange = self.exchange(name, &params).await;
+        match self.conclude(name, exchange, flight, Vec::new()) {
+            Ok(reply) => {
+                if let Some(seconds) = reply.cost.seconds {
+                    self.inner.gate.learn(name, seconds);
+                }
+                Ok(deleted(method, &reply.result))
+            }
+            Err(error) => match (error.class, error.http_status) {
+                (Class::Final | Class::Confirm, Some(status)) => {
+                    Ok(classify_delete(method, Some(status), error.fault))
+                }
+                (
+                    Class::Retry
+                    | Class::PauseMethod
+                    | Class::PausePortal
+                    | Class::RefreshToken
+                    | Class::StopPortal
+                    | Class::StopPortalForPerson
+                    | Class::Malformed
+                    | Class::Final
+                    | Class::Confirm,
+                    _,
+                ) => Err(error),
+            },
+        }
+    }
+}
+
+/// `NOT_FOUND` and `ACCESS_DENIED` as a method says them about its item, and not a gateway or the authorisation.
+fn is_items_own(error: &CallError, code: &str) -> bool {
+    error.fault.code == code && error.class == Class::Final && error.sent == Sent::No
+}
+
+/// What a successful deletion returns: `true` from `crm.lead.delete`, an empty list from `crm.item.delete`. Anything
+/// else is no answer.
+pub(super) fn deleted(method: DeleteMethod, result: &Value) -> DeleteReply {
+    let as_documented = match method {
+        DeleteMethod::Lead => *result == Value::Bool(true),
+        DeleteMethod::Item => result.as_array().is_some_and(Vec::is_empty),
+    };
+    if as_documented {
+        DeleteReply::Deleted
+    } else {
+        let shown: String = result.to_string().chars().take(80).collect();
+        DeleteReply::Unknown(Fault::new("<result>", format!("unexpected result {shown}")))
+    }
+}
+
+/// The leads of a list by ids: each asked for, none twice.
+pub(super) fn asked_for(result: Value, ids: &BTreeSet<LeadId>) -> Result<Vec<Lead>, String> {
+    let leads = envelope::leads(result)?;
+    let mut seen = BTreeSet::new();
+    for lead in &leads {
+        if !ids.contains(&lead.id) {
+            return Err(format!("lead {} was not asked for", lead.id));
+        }
+        if !seen.insert(lead.id) {
+            return Err(format!("lead {} came twice", lead.id));
+        }
+    }
+    Ok(leads)
+}
