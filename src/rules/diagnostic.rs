@@ -261,15 +261,19 @@ fn boundary(text: &str, mut offset: usize) -> usize {
     offset
 }
 
-/// A text as messages quote it: short, on one line, without control characters.
-pub(super) fn shown(text: &str) -> String {
+/// A sentence of another module on one line: what it quotes may hold control characters.
+pub(super) fn one_line(sentence: &str) -> String {
     let mut out = String::new();
-    for (count, c) in text.chars().enumerate() {
-        if count == SHOWN_CHARACTERS {
-            out.push('…');
-            break;
-        }
+    for c in sentence.chars() {
         if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
+}
+
+/// A text as messages quote it: short, on one line, without control characters.
+pub(super) fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", one_line(text.get(..end).unwrap_or_default())),
+        None => one_line(text),
+    }
 }

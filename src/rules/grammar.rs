@@ -277,6 +277,11 @@ pub fn meant_operator(word: &str) -> Option<&'static str> {
         .or_else(|| nearest(word, OPERATORS.iter().map(|(_, known, _, _)| *known)))
 }
 
+/// The suggestion of a name.
+pub fn did_you_mean(known: &str) -> String {
+    format!("did you mean `{known}`?")
+}
+
 /// What to write instead of a key that a section does not have; `None` where nothing is near.
 pub fn suggest(section: Section, name: &str) -> Option<String> {
     let spelt = name.to_lowercase().replace('-', "_");
@@ -291,7 +296,6 @@ pub fn suggest(section: Section, name: &str) -> Option<String> {
         places.dedup();
         (!places.is_empty()).then(|| format!("`{spelt}` belongs {}", places.join(" or ")))
     };
-    let did_you_mean = |known: &str| format!("did you mean `{known}`?");
     in_case
         .map(did_you_mean)
         .or_else(elsewhere)

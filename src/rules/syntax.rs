@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::diagnostic::{Diagnostic, Source, shown};
+use super::diagnostic::{Diagnostic, Source, one_line, shown};
 use super::grammar::KEYS;
 use super::tree::{SyntaxError, SyntaxKind};
 
@@ -73,7 +73,7 @@ pub(super) fn explain(source: &Source, error: &SyntaxError) -> Vec<Diagnostic> {
                     one(
                         "bad-yaml",
                         span,
-                        format!("this can't be read: {}", shown(words)),
+                        format!("this can't be read: {}", one_line(words)),
                         "look at this line and the one above: is something indented by another number of spaces, \
                          is a quote or bracket missing, or the space after a colon?"
                             .to_owned(),
@@ -164,6 +164,8 @@ fn unclosed(source: &Source, words: &str, span: &Range<usize>) -> Option<Vec<Dia
         ("this quote is never closed", "add the closing quote at the end of the text")
     } else if words.contains("unclosed bracket") {
         ("this bracket or brace is never closed", "add the closing `]` or `}`")
+    } else if words.contains("mismatched bracket") {
+        ("this bracket or brace is closed by one of another kind", "close `[` with `]` and `{` with `}`")
     } else {
         return None;
     };

@@ -15,7 +15,7 @@ use crate::core::rule::{
     DeleteMethod, KeepCopy, LeadEvent, Limits, Mode, Place, PortalLimits, Protection, Rule, RuleName,
 };
 use crate::core::schedule::{DayFields, Schedule};
-use crate::rules::diagnostic::shown;
+use crate::rules::diagnostic::{one_line, shown};
 use crate::rules::grammar::{self, EVENTS, Section};
 use crate::rules::scalar::Meaning;
 use crate::rules::tree::{Node, Value};
@@ -246,7 +246,7 @@ fn schedule(reader: &mut Reader<'_>, fields: &Fields<'_>, zone: &Zone) -> Option
         Ok(schedule) => Some(schedule),
         Err(error) => {
             let span = inside(reader, entry.value, text, &error.span);
-            reader.error(error.code, &span, error.message).help(error.help);
+            reader.error(error.code, &span, one_line(&error.message)).help(one_line(&error.help));
             None
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::core::age::Age;
 use crate::core::rule::KeepCopy;
-use crate::rules::diagnostic::{Diagnostic, Severity, Source, shown};
+use crate::rules::diagnostic::{Diagnostic, Severity, Source, one_line, shown};
 use crate::rules::grammar::{self, Key, Kind, Section};
 use crate::rules::scalar::Meaning;
 use crate::rules::tree::{Node, Scalar, Value};
@@ -165,17 +165,19 @@ impl<'s> Reader<'s> {
             return None;
         }
         let mut fields = Fields { section, span: node.span.clone(), entries: Vec::new() };
+        let mut meant = Vec::new();
         for (text, name, value) in self.entries(entries) {
             match section.key(text) {
                 Some(key) => fields.entries.push(Entry { key, name, value }),
-                None => self.unknown_key(section, text, name),
+                None => meant.push(self.unknown_key(section, text, name)),
             }
         }
-        self.missing(&fields);
+        self.missing(&fields, &meant);
         Some(fields)
     }
 
-    fn unknown_key(&mut self, section: Section, text: &str, name: &Node) {
+    /// Reports a key that the section does not have, and answers with what was suggested.
+    fn unknown_key(&mut self, section: Section, text: &str, name: &Node) -> String {
         let is_rule = matches!(section, Section::Rule | Section::Protection);
         let field = crate::core::field::FieldName::parse(text);
         let suggestion = match field {
@@ -191,11 +193,16 @@ impl<'s> Reader<'s> {
             }),
         };
         self.error("unknown-key", &name.span, format!("{} has no key `{}`", section.noun(), shown(text)))
-            .help(suggestion);
+            .help(suggestion.as_str());
+        suggestion
     }
 
-    fn missing(&mut self, fields: &Fields<'_>) {
+    /// Reports required keys that are not there, unless a misspelt one was taken for them.
+    fn missing(&mut self, fields: &Fields<'_>, meant: &[String]) {
         for key in fields.section.keys().filter(|key| key.required && fields.get(key.name).is_none()) {
+            if meant.contains(&grammar::did_you_mean(key.name)) {
+                continue;
+            }
             let noun = fields.section.noun();
             let help = match (key.kind, fields.get("events")) {
                 (Kind::Schedule, Some(_)) => format!(
@@ -225,7 +232,17 @@ impl<'s> Reader<'s> {
     /// The items of a list that has at least one.
     pub(super) fn items<'t>(&mut self, entry: Entry<'t>) -> Option<&'t [Node]> {
         let Value::List(items) = &entry.value.value else {
-            self.wrong(entry.value, "a list", format!("for example: {}", entry.key.example));
+            let help = match entry.key.kind {
+                Kind::List(section) => {
+                    let first = section.keys().next().map_or("", |key| key.example);
+                    format!(
+                        "begin each entry with a dash: `- {first}`; to have none, remove `{}:`",
+                        entry.key.name
+                    )
+                }
+                _ => format!("for example: {}", entry.key.example),
+            };
+            self.wrong(entry.value, "a list", help);
             return None;
         };
         if items.is_empty() {
@@ -278,7 +295,7 @@ impl<'s> Reader<'s> {
     /// A word that the grammar lists for the key.
     pub(super) fn word(&mut self, entry: Entry<'_>) -> Option<&'static str> {
         let Kind::OneOf(words) = entry.key.kind else { return None };
-        let list = words.join(" or ");
+        let list = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
         let scalar = self.scalar(entry.value, &list, &format!("write {list}"))?;
         let found = words.iter().copied().find(|word| *word == scalar.text);
         if found.is_none() {
@@ -380,7 +397,7 @@ impl<'s> Reader<'s> {
         match Age::parse(&scalar.text) {
             Ok(age) => Some(age),
             Err(bad) => {
-                self.error("bad-age", &node.span, shown_message(&bad.message)).help(bad.help);
+                self.error("bad-age", &node.span, one_line(&bad.message)).help(bad.help);
                 None
             }
         }
@@ -406,11 +423,6 @@ impl<'s> Reader<'s> {
             | Meaning::Date => self.age(node).map(KeepCopy::For),
         }
     }
-}
-
-/// Messages of the core quote what was written as it is.
-fn shown_message(message: &str) -> String {
-    message.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// What a part is, in words.

@@ -2,7 +2,7 @@
 //!
 //! Invariant: an empty map never becomes a condition, since it would select every lead. Limit: [`MAX_NESTING`].
 
-use super::reader::{Reader, describe};
+use super::reader::Reader;
 use super::values;
 use super::zone::Zone;
 use crate::core::condition::Condition;
@@ -234,13 +234,12 @@ fn test(
 ) -> Option<Condition> {
     let kind = field.kind();
     if !operators(kind).contains(&operator) {
-        // An empty value of a field with a date is a missing value before it is a missing operator.
-        let written = if std::ptr::eq(name, value) {
-            format!("{} alone", describe(value))
-        } else {
-            format!("`{}`", operator.word())
+        let asked = match &value.value {
+            _ if !std::ptr::eq(name, value) => format!("`{}`", operator.word()),
+            Value::List(_) => "a list means `in`, which".to_owned(),
+            Value::Scalar(_) | Value::Map(_) => "a value alone means `eq`, which".to_owned(),
         };
-        let message = format!("`{field}` holds {}, which {written} can't judge", holds(kind));
+        let message = format!("{asked} does not work on `{field}`, which holds {}", holds(kind));
         let help = match kind {
             FieldKind::Time => format!(
                 "for an age write older_than: {{ field: {field}, age: 90d }} in the rule; for a date {{ lt: 2024-01-31 }}"

@@ -38,8 +38,8 @@ pub(super) fn test(
 ) -> Option<Test> {
     match operator {
         Operator::Empty => reader.boolean(node).map(Test::Empty),
-        Operator::Contains => reader.text(node, NO_TEXT).map(|text| Test::Contains(Text::new(text))),
-        Operator::StartsWith => reader.text(node, NO_TEXT).map(|text| Test::StartsWith(Text::new(text))),
+        Operator::Contains => text(reader, node).map(|text| Test::Contains(Text::new(text))),
+        Operator::StartsWith => text(reader, node).map(|text| Test::StartsWith(Text::new(text))),
         Operator::Gt => ordered(reader, field, Order::Gt, node, zone),
         Operator::Gte => ordered(reader, field, Order::Gte, node, zone),
         Operator::Lt => ordered(reader, field, Order::Lt, node, zone),
@@ -52,6 +52,16 @@ pub(super) fn test(
 }
 
 const NO_TEXT: &str = "to ask for no value write { empty: true }";
+
+fn text<'t>(reader: &mut Reader<'_>, node: &'t Node) -> Option<&'t str> {
+    match &node.value {
+        Value::Scalar(_) => reader.text(node, NO_TEXT),
+        Value::List(_) | Value::Map(_) => {
+            reader.wrong(node, "text", "write one text here, in quotes if it is more than a word");
+            None
+        }
+    }
+}
 
 fn one(reader: &mut Reader<'_>, field: &FieldName, node: &Node, negated: bool) -> Option<Test> {
     if matches!(node.value, Value::List(_)) {
@@ -146,9 +156,7 @@ fn among(values: Vec<Read>, negated: bool) -> Test {
 
 fn value(reader: &mut Reader<'_>, field: &FieldName, node: &Node) -> Option<Read> {
     match field.kind() {
-        FieldKind::Text | FieldKind::Stage => {
-            reader.text(node, NO_TEXT).map(|text| Read::Text(text.to_owned()))
-        }
+        FieldKind::Text | FieldKind::Stage => text(reader, node).map(|text| Read::Text(text.to_owned())),
         FieldKind::Number => number(reader, node, field).map(Read::Number),
         FieldKind::Id | FieldKind::Reference => id(reader, node, field).map(Read::Number),
         FieldKind::Flag => flag(reader, node).map(Read::Flag),
@@ -177,7 +185,7 @@ fn custom(reader: &mut Reader<'_>, node: &Node) -> Option<Read> {
             None
         }
         Meaning::Text | Meaning::Null | Meaning::YesNo(_) | Meaning::OddNumber => {
-            reader.text(node, NO_TEXT).map(|text| Read::Text(text.to_owned()))
+            text(reader, node).map(|text| Read::Text(text.to_owned()))
         }
     }
 }
@@ -262,7 +270,7 @@ fn ordered(
     zone: &Zone,
 ) -> Option<Test> {
     match field.kind() {
-        FieldKind::Time => time(reader, order, node, zone),
+        FieldKind::Time => time(reader, field, order, node, zone),
         FieldKind::Id => id(reader, node, field).map(|than| Test::NumberOrder { order, than }),
         FieldKind::Number | FieldKind::Reference | FieldKind::Stage | FieldKind::Text | FieldKind::Flag => {
             number(reader, node, field).map(|than| Test::NumberOrder { order, than })
@@ -275,7 +283,7 @@ fn ordered(
                     number(reader, node, field).map(|than| Test::NumberOrder { order, than })
                 }
                 Meaning::Text | Meaning::Null | Meaning::Bool(_) | Meaning::YesNo(_) | Meaning::Date => {
-                    time(reader, order, node, zone)
+                    time(reader, field, order, node, zone)
                 }
             }
         }
@@ -284,7 +292,7 @@ fn ordered(
 
 /// A moment on the right-hand side of an order. A date alone means the whole day in the rule's zone: "later than
 /// 31 January" begins with 1 February, and "up to 31 January" ends with it.
-fn time(reader: &mut Reader<'_>, order: Order, node: &Node, zone: &Zone) -> Option<Test> {
+fn time(reader: &mut Reader<'_>, field: &FieldName, order: Order, node: &Node, zone: &Zone) -> Option<Test> {
     let help = "write 2024-01-31, 2024-01-31T10:00:00 (in the rule's time zone) or 2024-01-31T10:00:00+03:00";
     let scalar = reader.scalar(node, "a date", help)?;
     let read = match date(scalar) {
@@ -305,7 +313,9 @@ fn time(reader: &mut Reader<'_>, order: Order, node: &Node, zone: &Zone) -> Opti
     let written = shown(&scalar.text);
     let is_age = Age::parse(&scalar.text).is_ok();
     let help = if is_age {
-        format!("for an age write older_than: {written} in the rule, beside `match`")
+        format!(
+            "for an age write older_than: {{ field: {field}, age: {written} }} in the rule, beside `match`"
+        )
     } else {
         help.to_owned()
     };

@@ -76,7 +76,7 @@ pub(super) fn zone(reader: &mut Reader<'_>, node: &Node) -> Option<Zone> {
             .help(format!("write the zone as Region/City, so that summer time is known: perhaps {meant}"));
         return None;
     }
-    let known = if name.contains('/') || name == "UTC" { TimeZone::get(name).ok() } else { None };
+    let known = if is_region(name) || name == "UTC" { TimeZone::get(name).ok() } else { None };
     if let Some(zone) = known {
         let name = zone.iana_name().unwrap_or(name).to_owned();
         return Some(Zone { zone, name });
@@ -92,11 +92,16 @@ pub(super) fn zone(reader: &mut Reader<'_>, node: &Node) -> Option<Zone> {
     None
 }
 
+/// Whether a name of the database is one to suggest: its `posix/` and `right/` copies are not.
+fn is_region(zone: &str) -> bool {
+    zone.contains('/') && !zone.starts_with("posix/") && !zone.starts_with("right/")
+}
+
 /// The zone nearest to a name, which may be a city alone.
 fn suggestion(name: &str) -> Option<String> {
     let wanted = name.to_lowercase().replace(' ', "_");
     let zones: Vec<String> =
-        tz::db().available().map(|zone| zone.to_string()).filter(|zone| zone.contains('/')).collect();
+        tz::db().available().map(|zone| zone.to_string()).filter(|zone| is_region(zone)).collect();
     let city = |zone: &str| zone.rsplit('/').next().unwrap_or_default().to_lowercase();
     if let Some(exact) = zones.iter().find(|zone| city(zone) == wanted) {
         return Some(exact.clone());
