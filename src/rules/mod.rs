@@ -51,7 +51,7 @@ pub fn read(path: &Path) -> Result<Vec<Input>, Vec<Diagnostic>> {
     let shown = path.display().to_string();
     let kind = fs::metadata(path).map_err(|error| vec![unreadable(&shown, &error)])?;
     if !kind.is_dir() {
-        return read_file(path).map(|input| vec![input]).map_err(|diagnostic| vec![diagnostic]);
+        return read_file(path).map(|input| vec![input]);
     }
     let paths = rule_files(path).map_err(|error| vec![unreadable(&shown, &error)])?;
     if paths.is_empty() {
@@ -71,7 +71,7 @@ pub fn read(path: &Path) -> Result<Vec<Input>, Vec<Diagnostic>> {
     for path in paths {
         match read_file(&path) {
             Ok(input) => inputs.push(input),
-            Err(diagnostic) => failed.push(diagnostic),
+            Err(diagnostics) => failed.extend(diagnostics),
         }
     }
     if failed.is_empty() { Ok(inputs) } else { Err(failed) }
@@ -96,14 +96,14 @@ fn rule_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn read_file(path: &Path) -> Result<Input, Diagnostic> {
+fn read_file(path: &Path) -> Result<Input, Vec<Diagnostic>> {
     let file = path.display().to_string();
     let mut bytes = Vec::new();
     // One byte beyond the limit is enough for `parse` to see that the file is too large.
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     File::open(path)
         .and_then(|opened| opened.take(limit).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(&file, &error))?;
+        .map_err(|error| vec![unreadable(&file, &error)])?;
     Ok(Input { file, bytes })
 }
 

@@ -4,6 +4,7 @@
 
 mod entries;
 mod reader;
+mod scalars;
 mod selection;
 mod values;
 mod zone;
