@@ -1,0 +1,330 @@
+//! Every key of the rules language: where it may stand, what it takes, what it means, an example.
+//!
+//! The table feeds the reading of files, the suggestions in messages and the reference; a key that is not in it does
+//! not exist.
+
+/// A map of the language.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Section {
+    /// The file itself.
+    File,
+    /// `portal:`
+    Portal,
+    /// `defaults:`
+    Defaults,
+    /// `limits:` of the defaults or of a rule.
+    Limits,
+    /// An entry of `protect:`.
+    Protection,
+    /// An entry of `rules:`.
+    Rule,
+    /// `older_than:` with a field.
+    OlderThan,
+}
+
+impl Section {
+    /// Where its keys stand, for messages: "`burst` belongs {}".
+    pub fn place(self) -> &'static str {
+        match self {
+            Section::File => "at the top of the file",
+            Section::Portal => "under `portal:`",
+            Section::Defaults => "under `defaults:`",
+            Section::Limits => "under `limits:`",
+            Section::Protection => "in an entry of `protect:`",
+            Section::Rule => "in a rule (an entry of `rules:`)",
+            Section::OlderThan => "under `older_than:`",
+        }
+    }
+
+    /// What it is, for messages: "{} needs `name`".
+    pub fn noun(self) -> &'static str {
+        match self {
+            Section::File => "a rules file",
+            Section::Portal => "`portal:`",
+            Section::Defaults => "`defaults:`",
+            Section::Limits => "`limits:`",
+            Section::Protection => "a protection",
+            Section::Rule => "a rule",
+            Section::OlderThan => "`older_than:`",
+        }
+    }
+
+    /// Its keys, in the order of the reference.
+    pub fn keys(self) -> impl Iterator<Item = &'static Key> {
+        KEYS.iter().filter(move |key| key.section == self)
+    }
+
+    /// Its key of that name.
+    pub fn key(self, name: &str) -> Option<&'static Key> {
+        self.keys().find(|key| key.name == name)
+    }
+}
+
+/// What a key takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// The number of the language's version.
+    Version,
+    /// The name of a rule or protection.
+    Name,
+    /// Text for people.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number from `min` to `max`.
+    Whole {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A number above 0, at most `max`.
+    Decimal {
+        /// The greatest.
+        max: f64,
+    },
+    /// An age: `90d`.
+    Age,
+    /// An age, or `none`.
+    AgeOrNone,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
+    /// An IANA time zone.
+    Zone,
+    /// A crontab line.
+    Schedule,
+    /// A list of lead events.
+    Events,
+    /// A list of lead ids.
+    Ids,
+    /// A condition on a lead's fields.
+    Match,
+    /// An age, or a map of [`Section::OlderThan`].
+    OlderThan,
+    /// The name of a field that holds a date.
+    DateField,
+    /// A map.
+    Map(Section),
+    /// A list of maps.
+    List(Section),
+}
+
+/// A key of the language.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Key {
+    /// The map that it stands in.
+    pub section: Section,
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it must be there.
+    pub required: bool,
+    /// What it takes.
+    pub kind: Kind,
+    /// What it means, in one line.
+    pub doc: &'static str,
+    /// The key with a value, as it could stand in a file.
+    pub example: &'static str,
+    /// Other words that people try for it.
+    pub also: &'static [&'static str],
+}
+
+/// Whole numbers beyond this are typing errors: no portal has so many leads.
+const MANY: u64 = 1_000_000_000;
+
+/// The events that a rule may wait for.
+pub const EVENTS: &[&str] = &["ONCRMLEADADD", "ONCRMLEADUPDATE"];
+
+const MODES: Kind = Kind::OneOf(&["plan", "delete"]);
+
+const fn key(
+    section: Section,
+    name: &'static str,
+    kind: Kind,
+    doc: &'static str,
+    example: &'static str,
+    also: &'static [&'static str],
+) -> Key {
+    Key { section, name, required: false, kind, doc, example, also }
+}
+
+const fn required(key: Key) -> Key {
+    Key { required: true, ..key }
+}
+
+/// Every key.
+#[rustfmt::skip]
+pub const KEYS: &[Key] = &[
+    required(key(Section::File, "version", Kind::Version, "the version of the rules language, always 1", "version: 1", &[])),
+    required(key(Section::File, "timezone", Kind::Zone, "the time zone that schedules and dates are in", "timezone: Europe/Berlin", &["time_zone", "tz", "zone"])),
+    key(Section::File, "portal", Kind::Map(Section::Portal), "how fast the portal may be asked", "portal: { requests_per_second: 2 }", &["bitrix24", "bitrix"]),
+    key(Section::File, "defaults", Kind::Map(Section::Defaults), "what the rules of this file have where they say nothing", "defaults: { mode: plan }", &["default"]),
+    key(Section::File, "protect", Kind::List(Section::Protection), "leads that no rule may delete", "protect: [ { name: pinned, ids: [10243] } ]", &["protected", "protections", "exclude", "except", "keep"]),
+    key(Section::File, "rules", Kind::List(Section::Rule), "the rules", "rules: [ … ]", &["rule"]),
+
+    key(Section::Portal, "requests_per_second", Kind::Decimal { max: 50.0 }, "requests a second in the long run", "requests_per_second: 2", &["rps", "rate"]),
+    key(Section::Portal, "burst", Kind::Whole { min: 1, max: 10_000 }, "requests that may be sent at once before the rate counts", "burst: 50", &[]),
+    key(Section::Portal, "method_seconds", Kind::Decimal { max: 86_400.0 }, "seconds of the portal's work that one method may use in ten minutes", "method_seconds: 480", &["operating", "operating_seconds"]),
+    key(Section::Portal, "concurrency", Kind::Whole { min: 1, max: 8 }, "requests under way at the same time", "concurrency: 2", &["parallel", "threads", "workers"]),
+    key(Section::Portal, "delete_method", Kind::OneOf(&["crm.lead.delete", "crm.item.delete"]), "the portal's method that deletes", "delete_method: crm.lead.delete", &["method"]),
+
+    key(Section::Defaults, "mode", MODES, "plan: only report; delete: delete", "mode: plan", &["dry_run", "action"]),
+    key(Section::Defaults, "grace_period", Kind::Age, "how long a matched lead waits before it is deleted", "grace_period: 24h", &["grace", "delay"]),
+    key(Section::Defaults, "keep_copy", Kind::AgeOrNone, "how long the copy of a deleted lead is kept, or none", "keep_copy: 30d", &["backup", "copy"]),
+    key(Section::Defaults, "limits", Kind::Map(Section::Limits), "caps that hold a run for a person's approval", "limits: { max_matches: 1000 }", &["limit", "caps"]),
+    key(Section::Defaults, "keep_history", Kind::Age, "how long finished jobs, events and runs are kept", "keep_history: 365d", &["history"]),
+
+    key(Section::Limits, "max_matches", Kind::Whole { min: 1, max: MANY }, "a run with more leads waits for approval", "max_matches: 1000", &["max", "max_leads"]),
+    key(Section::Limits, "max_percent", Kind::Whole { min: 1, max: 100 }, "a run with a greater share of all leads, in percent, waits for approval", "max_percent: 20", &["percent"]),
+    key(Section::Limits, "deletes_per_day", Kind::Whole { min: 1, max: MANY }, "deletions in any 24 hours; the rest waits", "deletes_per_day: 10000", &["per_day", "daily"]),
+
+    required(key(Section::Protection, "name", Kind::Name, "the protection's name, unique over all files", "name: pinned", &["id", "title"])),
+    key(Section::Protection, "ids", Kind::Ids, "leads by id", "ids: [10243, 99812]", &["lead_ids", "leads"]),
+    key(Section::Protection, "match", Kind::Match, "leads by what their fields hold", "match: { opportunity: { gt: 0 } }", &["where", "filter", "when", "if", "condition", "conditions"]),
+
+    required(key(Section::Rule, "name", Kind::Name, "the rule's name, unique over all files", "name: old-junk", &["id", "title"])),
+    key(Section::Rule, "description", Kind::Text, "what the rule is for", "description: Junk leads older than 90 days", &["comment", "note", "desc"]),
+    required(key(Section::Rule, "schedule", Kind::Schedule, "when it runs: a crontab line", "schedule: \"15 3 * * *\"", &["cron", "crontab", "every", "at", "time"])),
+    key(Section::Rule, "day_fields", Kind::OneOf(&["or", "and"]), "how a schedule with both a day of the month and a day of the week is meant", "day_fields: and", &[]),
+    key(Section::Rule, "timezone", Kind::Zone, "a time zone for this rule alone", "timezone: Asia/Yekaterinburg", &["time_zone", "tz", "zone"]),
+    key(Section::Rule, "events", Kind::Events, "events of the portal that make it look at a lead at once", "events: [ONCRMLEADADD, ONCRMLEADUPDATE]", &["event", "on", "trigger", "triggers"]),
+    required(key(Section::Rule, "match", Kind::Match, "which leads, by what their fields hold", "match: { stageId: JUNK }", &["where", "filter", "when", "if", "condition", "conditions"])),
+    key(Section::Rule, "older_than", Kind::OlderThan, "only leads created so long ago", "older_than: 90d", &["age", "older", "min_age"]),
+    key(Section::Rule, "include_converted", Kind::Bool, "whether converted leads may be deleted", "include_converted: true", &["converted"]),
+    key(Section::Rule, "mode", MODES, "plan: only report; delete: delete", "mode: delete", &["dry_run", "action"]),
+    key(Section::Rule, "grace_period", Kind::Age, "how long a matched lead waits before it is deleted", "grace_period: 24h", &["grace", "delay"]),
+    key(Section::Rule, "keep_copy", Kind::AgeOrNone, "how long the copy of a deleted lead is kept, or none", "keep_copy: 30d", &["backup", "copy"]),
+    key(Section::Rule, "limits", Kind::Map(Section::Limits), "caps of this rule; what it leaves out comes from the defaults", "limits: { max_matches: 200 }", &["limit", "caps"]),
+
+    required(key(Section::OlderThan, "field", Kind::DateField, "the field that holds the date", "field: lastActivityTime", &[])),
+    required(key(Section::OlderThan, "age", Kind::Age, "how long ago, at least", "age: 90d", &["older_than", "than"])),
+];
+
+/// An operator of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operator {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// One of a list.
+    In,
+    /// None of a list.
+    NotIn,
+    /// Greater, or later.
+    Gt,
+    /// Greater or equal.
+    Gte,
+    /// Less, or earlier.
+    Lt,
+    /// Less or equal.
+    Lte,
+    /// Whether there is no value.
+    Empty,
+    /// The text has this part.
+    Contains,
+    /// The text begins so.
+    StartsWith,
+}
+
+/// Every operator with its word, what it asks in a few words, and other words that people try.
+#[rustfmt::skip]
+pub const OPERATORS: &[(Operator, &str, &str, &[&str])] = &[
+    (Operator::Eq, "eq", "equals", &["=", "==", "is", "equals", "equal"]),
+    (Operator::Ne, "ne", "does not equal", &["!=", "<>", "neq", "not_eq", "is_not"]),
+    (Operator::In, "in", "is one of a list", &["one_of", "any_of"]),
+    (Operator::NotIn, "not_in", "is none of a list", &["nin", "none_of", "notin"]),
+    (Operator::Gt, "gt", "is greater or later than", &[">", "after", "above", "more_than", "greater"]),
+    (Operator::Gte, "gte", "is at least", &[">=", "ge", "from", "min", "since"]),
+    (Operator::Lt, "lt", "is less or earlier than", &["<", "before", "below", "less_than", "less"]),
+    (Operator::Lte, "lte", "is at most", &["<=", "le", "to", "max", "until"]),
+    (Operator::Empty, "empty", "has no value (true) or has one (false)", &["is_empty", "null", "exists", "blank"]),
+    (Operator::Contains, "contains", "has this text in it", &["like", "includes", "has", "matches", "regex"]),
+    (Operator::StartsWith, "starts_with", "begins with this text", &["prefix", "begins_with", "startswith"]),
+];
+
+impl Operator {
+    /// The operator of that word.
+    pub fn parse(word: &str) -> Option<Operator> {
+        OPERATORS.iter().find(|(_, known, _, _)| *known == word).map(|(operator, ..)| *operator)
+    }
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        OPERATORS.iter().find(|(operator, ..)| *operator == self).map_or("", |(_, word, _, _)| word)
+    }
+}
+
+/// Names at least this similar (Jaro-Winkler, 0 to 1) are worth suggesting; below, a suggestion confuses.
+const NEAR_ENOUGH: f64 = 0.8;
+
+/// The candidate nearest to a word, if one is near enough.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let word = word.to_lowercase().replace('-', "_");
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(&candidate.to_lowercase(), &word), candidate))
+        .filter(|(score, _)| *score >= NEAR_ENOUGH)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The operator that a word was meant for, if that can be told.
+pub fn meant_operator(word: &str) -> Option<&'static str> {
+    let lower = word.to_lowercase();
+    let synonym = OPERATORS.iter().find(|(_, _, _, also)| also.contains(&lower.as_str()));
+    synonym
+        .map(|(_, known, _, _)| *known)
+        .or_else(|| nearest(word, OPERATORS.iter().map(|(_, known, _, _)| *known)))
+}
+
+/// The suggestion of a name.
+pub fn did_you_mean(known: &str) -> String {
+    format!("did you mean `{known}`?")
+}
+
+/// What to write instead of a key that a section does not have; `None` where nothing is near.
+pub fn suggest(section: Section, name: &str) -> Option<String> {
+    let spelt = name.to_lowercase().replace('-', "_");
+    let in_case = section.key(&spelt).map(|key| key.name);
+    let synonym = section.keys().find(|key| key.also.contains(&spelt.as_str())).map(|key| key.name);
+    let elsewhere = || {
+        let mut places: Vec<&str> = KEYS
+            .iter()
+            .filter(|key| key.name == spelt && key.section != section)
+            .map(|key| key.section.place())
+            .collect();
+        places.dedup();
+        (!places.is_empty()).then(|| format!("`{spelt}` belongs {}", places.join(" or ")))
+    };
+    in_case
+        .map(did_you_mean)
+        .or_else(elsewhere)
+        .or_else(|| synonym.map(did_you_mean))
+        .or_else(|| nearest(&spelt, section.keys().map(|key| key.name)).map(did_you_mean))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_key_has_an_example_that_begins_with_it_and_stands_once_in_its_section() {
+        let mut seen = BTreeSet::new();
+        for key in KEYS {
+            assert!(key.example.starts_with(&format!("{}: ", key.name)), "{}", key.name);
+            assert!(!key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.name);
+            assert!(seen.insert((key.section.place(), key.name)), "{} twice", key.name);
+        }
+    }
+
+    #[test]
+    fn a_known_key_at_the_wrong_level_is_sent_to_its_place() {
+        assert_eq!(suggest(Section::Rule, "max_matches").unwrap(), "`max_matches` belongs under `limits:`");
+        assert_eq!(suggest(Section::Rule, "shedule").unwrap(), "did you mean `schedule`?");
+        assert_eq!(suggest(Section::Rule, "cron").unwrap(), "did you mean `schedule`?");
+        assert_eq!(suggest(Section::Rule, "grace-period").unwrap(), "did you mean `grace_period`?");
+        assert_eq!(suggest(Section::Rule, "zzz"), None);
+    }
+}
