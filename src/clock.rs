@@ -31,13 +31,12 @@ impl Clock {
     /// The wall time.
     pub fn now(&self) -> Timestamp {
         match self {
-            Clock::System => {
+            Clock::System =>
+            {
                 #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
                 Timestamp::now()
             }
-            Clock::Virtual { base, since } => {
-                base.saturating_add(since.elapsed()).unwrap_or(Timestamp::MAX)
-            }
+            Clock::Virtual { base, since } => base.saturating_add(since.elapsed()).unwrap_or(Timestamp::MAX),
         }
     }
 
