@@ -76,7 +76,8 @@ pub enum FaultKind {
         /// How many commands.
         count: usize,
     },
-    /// The method answers this error; in a batch only its commands do.
+    /// The method answers this error; in a batch only its commands do. On `batch`, or without a method, the whole
+    /// batch is refused, as by an error of the portal's level.
     Error {
         /// The code, such as `OVERLOAD_LIMIT`.
         code: String,

@@ -138,6 +138,11 @@ impl Sandbox {
         self.lock().leads.get(&id).cloned()
     }
 
+    /// The ids of the leads that satisfy `test`, rising: an independent query for counting what is left.
+    pub fn ids_where(&self, test: impl Fn(&Lead) -> bool) -> Vec<u32> {
+        self.lock().leads.values().filter(|lead| test(lead)).map(|lead| lead.id).collect()
+    }
+
     /// How many leads there are.
     pub fn lead_count(&self) -> usize {
         self.lock().leads.len()

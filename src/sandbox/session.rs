@@ -161,7 +161,7 @@ impl Sandbox {
         let refused = match incoming.auth {
             Auth::Missing => Some(RestError::new(401, "NO_AUTH_FOUND", "Wrong authorization data")),
             Auth::Wrong => Some(RestError::new(401, "INVALID_CREDENTIALS", "Invalid request credentials")),
-            Auth::Valid => methods::check(&self.lock(), &incoming.method).err(),
+            Auth::Valid => self.refusal(&incoming.method),
         };
         if let Some(refused) = refused {
             return error(&refused);
@@ -189,6 +189,31 @@ impl Sandbox {
             }
             Err(Stop::Error(refused)) => error(&refused),
             Err(Stop::Cut) => html(504),
+        }
+    }
+
+    /// What refuses a request before its method is looked at; a batch as a whole can only be refused here.
+    fn refusal(&self, method: &str) -> Option<RestError> {
+        let mut state = self.lock();
+        if method != "batch" {
+            return methods::check(&state, method).err();
+        }
+        match state.faults.strike_call(method)?.kind {
+            FaultKind::Error { code, text, status } => {
+                state.stats.faults += 1;
+                Some(RestError::new(status, &code, text))
+            }
+            FaultKind::Refuse
+            | FaultKind::Drop
+            | FaultKind::Late { .. }
+            | FaultKind::Truncated
+            | FaultKind::Html { .. }
+            | FaultKind::Fatal
+            | FaultKind::Empty
+            | FaultKind::Redirect { .. }
+            | FaultKind::ErrorInOk { .. }
+            | FaultKind::MissingKeys { .. }
+            | FaultKind::FilterIgnored => None,
         }
     }
 
