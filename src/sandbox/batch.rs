@@ -53,7 +53,7 @@ impl Sandbox {
         lose: usize,
         lost_executed: bool,
     ) -> Result<Arr, Stop> {
-        let halt = params.get("halt").is_some_and(Val::truthy);
+        let halt = params.get("halt").is_some_and(|halt| halt.to_int() != 0);
         let count = commands(params).count();
         let mut maps = Maps::default();
         for (index, (key, command)) in commands(params).enumerate() {

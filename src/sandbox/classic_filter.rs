@@ -8,7 +8,7 @@ use jiff::tz::Offset;
 
 use super::fields::{self, FieldId, Kind};
 use super::php::{Arr, Val};
-use super::predicate::{Op, Operand, Pattern, Predicate};
+use super::predicate::{self, Op, Operand, Pattern, Predicate};
 use super::time;
 
 /// The documented prefixes, longest first, so that `!=%` is not read as `!`.
@@ -37,7 +37,10 @@ fn condition(key: &str, value: &Val, now: i64, offset: Offset) -> Option<Predica
     if let "PHONE" | "EMAIL" = name {
         let phone = name == "PHONE";
         return Some(Predicate::Any(
-            scalars.iter().map(|value| Predicate::Contact(phone, value.to_text().to_lowercase())).collect(),
+            scalars
+                .iter()
+                .map(|value| Predicate::Contact(phone, predicate::fold(&value.to_text())))
+                .collect(),
         ));
     }
     let (id, field) = fields::by_classic(name)?;
@@ -71,12 +74,12 @@ fn one(
             if text.is_empty() {
                 return if negative { Predicate::NotNull(id) } else { Predicate::IsNull(id) };
             }
-            Operand::Text(text.to_lowercase())
+            Operand::Text(predicate::fold(&text))
         }
     };
     let like = prefix.contains('%') && matches!(kind, Kind::Text | Kind::Texts);
     if like {
-        let lower = text.to_lowercase();
+        let lower = predicate::fold(&text);
         let pattern = if prefix.ends_with('%') && !prefix.contains('=') {
             Pattern::Contains(lower)
         } else {

@@ -7,7 +7,7 @@ use jiff::tz::Offset;
 
 use super::fields::{self, FieldId, Kind};
 use super::php::{Arr, Key, Val};
-use super::predicate::{Op, Operand, Pattern, Predicate};
+use super::predicate::{self, Op, Operand, Pattern, Predicate};
 use super::time;
 
 /// The allowed prefixes, longest first.
@@ -87,7 +87,7 @@ fn condition(key: &str, value: &Val, now: i64, offset: Offset) -> Result<Predica
 }
 
 fn like(id: FieldId, prefix: &str, value: &Val) -> Predicate {
-    let lower = value.to_text().to_lowercase();
+    let lower = predicate::fold(&value.to_text());
     let pattern =
         if prefix.contains('=') { Pattern::Raw(lower.chars().collect()) } else { Pattern::Contains(lower) };
     let negated = prefix.starts_with('!');
@@ -99,7 +99,7 @@ fn operand(kind: Kind, value: &Val, now: i64, offset: Offset) -> Option<Operand>
     Some(match kind {
         Kind::Int | Kind::IntZero | Kind::CustomEnum => Operand::Int(value.to_int()),
         Kind::Double => Operand::Num(value.to_float()),
-        Kind::Text | Kind::Status(_) | Kind::Texts => Operand::Text(value.to_text().to_lowercase()),
+        Kind::Text | Kind::Status(_) | Kind::Texts => Operand::Text(predicate::fold(&value.to_text())),
         Kind::Char => Operand::Flag(matches!(value.to_text().as_str(), "Y" | "y")),
         // Takes 1 and 0; `Y` is cast to the integer 0.
         Kind::CustomFlag => Operand::Flag(value.to_int() != 0),

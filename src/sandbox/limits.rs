@@ -15,16 +15,17 @@ const SHORT_RUN_SECONDS: f64 = 0.1;
 #[derive(Debug, Default)]
 pub(super) struct Bucket {
     level: f64,
-    at: f64,
+    at_us: i64,
 }
 
 impl Bucket {
-    /// Takes a place at `now` (unix seconds); false when the bucket is full.
-    pub(super) fn take(&mut self, now: f64, rate: f64, burst: f64) -> bool {
-        self.level = (self.level - (now - self.at).max(0.0) * rate).max(0.0);
-        self.at = now;
+    /// Takes a place at `now_us` (unix microseconds); false when the bucket is full.
+    pub(super) fn take(&mut self, now_us: i64, rate: f64, burst: f64) -> bool {
+        let passed = (now_us - self.at_us).max(0) as f64 / 1e6;
+        self.level = (self.level - passed * rate).max(0.0);
+        self.at_us = now_us;
         // A hair of tolerance, so that a client that waits exactly long enough is not refused for a rounding error.
-        let fits = self.level + 1.0 <= burst + 1e-6;
+        let fits = self.level + 1.0 <= burst + 1e-4;
         if fits {
             self.level += 1.0;
         }
@@ -91,11 +92,12 @@ mod tests {
     #[test]
     fn the_bucket_holds_the_burst_and_drains_at_the_rate() {
         let mut bucket = Bucket::default();
-        let taken = |bucket: &mut Bucket, now: f64| (0..100).filter(|_| bucket.take(now, 2.0, 50.0)).count();
-        assert_eq!(taken(&mut bucket, 1000.0), 50);
-        assert_eq!(taken(&mut bucket, 1000.4), 0);
-        assert_eq!(taken(&mut bucket, 1003.0), 6);
-        assert_eq!(taken(&mut bucket, 2000.0), 50);
+        let taken =
+            |bucket: &mut Bucket, ms: i64| (0..100).filter(|_| bucket.take(ms * 1000, 2.0, 50.0)).count();
+        assert_eq!(taken(&mut bucket, 1_000_000), 50);
+        assert_eq!(taken(&mut bucket, 1_000_400), 0);
+        assert_eq!(taken(&mut bucket, 1_003_000), 6);
+        assert_eq!(taken(&mut bucket, 2_000_000), 50);
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! * `options`: what it can be told to be · `state`: leads and permissions · `limits`: bucket and operating time
 //! * `fields`, `lead`, `generate`: the data · `php`, `time`: PHP's values and dates
 //! * `predicate`, `classic_filter`, `item_filter`: the two lists · `methods`, `batch`, `session`: calls
-//! * `faults`, `events`, `stats` · `server`, `control`: HTTP
+//! * `oauth`: a local application's tokens · `faults`, `events`, `stats` · `server`, `control`: HTTP
 
 mod batch;
 mod classic_filter;
@@ -22,6 +22,7 @@ mod item_filter;
 mod lead;
 mod limits;
 mod methods;
+mod oauth;
 mod options;
 mod php;
 mod predicate;
@@ -44,6 +45,7 @@ use state::State;
 
 pub use faults::{Fault, FaultKind, FaultTextError};
 pub use lead::{Contact, Lead};
+pub use oauth::OauthApp;
 pub use options::{BatchCharge, Language, NotFoundStyle, SandboxOptions};
 pub use stats::{Deletion, Stats};
 

@@ -4,6 +4,7 @@
 //! what it changes.
 
 use super::faults::Fault;
+use super::oauth::OauthApp;
 
 /// How `crm.lead.delete` says that the lead is not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +48,9 @@ pub struct SandboxOptions {
     pub user_id: u32,
     /// The webhook's secret code. Default `sandboxcode`.
     pub code: String,
+    /// A local application that may call `/rest/{method}` with an access token and renew it at `/oauth/token/`.
+    /// Default none.
+    pub oauth: Option<OauthApp>,
     /// The server's offset from UTC, in seconds: dates are written in it. Default +03:00.
     pub utc_offset_seconds: i32,
     /// The language of localised error texts. Default English.
@@ -100,6 +104,7 @@ impl Default for SandboxOptions {
             seed: 1,
             user_id: 1,
             code: "sandboxcode".to_owned(),
+            oauth: None,
             utc_offset_seconds: 3 * 3600,
             language: Language::English,
             not_found: NotFoundStyle::Item,

@@ -1,7 +1,8 @@
 //! SQL's WHERE and ORDER BY over the leads, as both list methods use them.
 //!
 //! Leaves are false on NULL, and negations are spelt out by the filters that build them, so that the NULL rows that a
-//! portal returns are returned here and no others. Text compares without regard to case, as the portal's MySQL does.
+//! portal returns are returned here and no others. Text compares without regard to case, common accents and trailing
+//! spaces, as the portal's MySQL collation (`utf8_unicode_ci`) does.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ pub(super) enum Predicate {
     In(FieldId, Vec<Operand>),
     /// False on NULL.
     NotIn(FieldId, Vec<Operand>),
-    /// LIKE over lower case, `negated` meaning NOT LIKE; false on NULL.
+    /// LIKE over folded text, `negated` meaning NOT LIKE; false on NULL.
     Like {
         field: FieldId,
         pattern: Pattern,
@@ -57,7 +58,7 @@ impl Op {
     }
 }
 
-/// What a field is compared with; text in lower case.
+/// What a field is compared with; text folded.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Operand {
     Int(i64),
@@ -67,7 +68,7 @@ pub(super) enum Operand {
     Time(i64),
 }
 
-/// A LIKE pattern; text in lower case.
+/// A LIKE pattern; text folded.
 #[derive(Debug, Clone)]
 pub(super) enum Pattern {
     Contains(String),
@@ -100,10 +101,9 @@ impl Predicate {
                     like(&as_text(value), pattern) != *negated
                 }
             },
-            Predicate::Contact(phone, text) => lead
-                .contacts
-                .iter()
-                .any(|contact| contact.phone == *phone && contact.value.to_lowercase() == *text),
+            Predicate::Contact(phone, text) => {
+                lead.contacts.iter().any(|contact| contact.phone == *phone && fold(&contact.value) == *text)
+            }
         }
     }
 
@@ -247,7 +247,7 @@ fn compare(value: Value<'_>, op: Op, operand: &Operand) -> bool {
         (Value::Int(a), Operand::Int(b)) => Some(a.cmp(b)),
         (Value::Time(a), Operand::Time(b)) => Some(a.cmp(b)),
         (Value::Flag(a), Operand::Flag(b)) => Some(a.cmp(b)),
-        (Value::Text(a), Operand::Text(b)) => Some(a.to_lowercase().cmp(b)),
+        (Value::Text(a), Operand::Text(b)) => Some(fold(a).trim_end().cmp(b.trim_end())),
         (value, operand) => number(value).partial_cmp(&operand_number(operand)),
     };
     order.is_some_and(|order| op.holds(order))
@@ -275,7 +275,7 @@ fn operand_number(operand: &Operand) -> f64 {
 
 fn sort_order(a: Value<'_>, b: Value<'_>) -> Ordering {
     match (a, b) {
-        (Value::Text(a), Value::Text(b)) => a.to_lowercase().cmp(&b.to_lowercase()),
+        (Value::Text(a), Value::Text(b)) => fold(a).cmp(&fold(b)),
         (a, b) => is_null(b)
             .cmp(&is_null(a))
             .then_with(|| number(a).partial_cmp(&number(b)).unwrap_or(Ordering::Equal)),
@@ -292,8 +292,25 @@ fn as_text(value: Value<'_>) -> String {
     }
 }
 
+/// A text as the collation sees it: lower case, without the accents of European and Cyrillic letters.
+pub(super) fn fold(text: &str) -> String {
+    let plain = |c: char| match c {
+        'à' | 'á' | 'â' | 'ã' | 'ä' | 'å' => 'a',
+        'ç' => 'c',
+        'è' | 'é' | 'ê' | 'ë' => 'e',
+        'ì' | 'í' | 'î' | 'ï' => 'i',
+        'ñ' => 'n',
+        'ò' | 'ó' | 'ô' | 'õ' | 'ö' => 'o',
+        'ù' | 'ú' | 'û' | 'ü' => 'u',
+        'ё' => 'е',
+        'й' => 'и',
+        other => other,
+    };
+    text.to_lowercase().chars().map(plain).collect()
+}
+
 fn like(text: &str, pattern: &Pattern) -> bool {
-    let text = text.to_lowercase();
+    let text = fold(text);
     match pattern {
         Pattern::Contains(part) => text.contains(part.as_str()),
         Pattern::Raw(pattern) => like_raw(&text.chars().collect::<Vec<_>>(), pattern),
@@ -333,8 +350,7 @@ mod tests {
 
     #[test]
     fn like_patterns_match_as_in_sql() {
-        let raw =
-            |text: &str, pattern: &str| like(text, &Pattern::Raw(pattern.to_lowercase().chars().collect()));
+        let raw = |text: &str, pattern: &str| like(text, &Pattern::Raw(fold(pattern).chars().collect()));
         assert!(raw("Test lead", "test%"));
         assert!(raw("a test lead", "%TEST%lead"));
         assert!(raw("cat", "c_t"));

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use super::php::{Arr, Val, parse_str};
-use super::session::{Auth, Incoming, Reply};
+use super::session::{Auth, Incoming, Reply, error, to_json};
 use super::{Sandbox, control};
 
 /// The largest body that is read; a batch of 50 commands with long filters stays well under it.
@@ -30,6 +30,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 pub(super) fn router(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/rest/{*path}", any(rest))
+        .route("/oauth/token/", any(renew))
+        .route("/oauth/token", any(renew))
         .nest("/sandbox", control::router())
         .fallback(|| async {
             respond(Reply::Page { status: 404, content_type: "text/html", body: "404".into() })
@@ -73,19 +75,56 @@ async fn rest(State(sandbox): State<Sandbox>, request: Request) -> Response {
     };
     let path = parts.uri.path().strip_prefix("/rest/").unwrap_or_default();
     let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let mut params = parse_str(parts.uri.query().unwrap_or_default());
+    params.replace(body_params(&parts.headers, &body));
     let (auth, method) = match segments.as_slice() {
         [user, code, rest @ ..] => {
             let valid = sandbox.lock().options.user_id.to_string() == *user && sandbox.has_code(code);
             (if valid { Auth::Valid } else { Auth::Wrong }, rest.first().copied().unwrap_or_default())
         }
-        [method] => (Auth::Missing, *method),
+        [method] => {
+            let token = access_token(&parts.headers, &params);
+            (token.map_or(Auth::Missing, Auth::Token), *method)
+        }
         [] => (Auth::Missing, ""),
     };
     let method = method.to_ascii_lowercase();
     let method = method.strip_suffix(".json").map_or(method.clone(), str::to_owned);
+    respond(sandbox.handle(Incoming { method, params, auth }).await)
+}
+
+/// The access token of a request: the header wins over the parameters.
+fn access_token(headers: &HeaderMap, params: &Arr) -> Option<String> {
+    let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let bearer = header.and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
+    let param = || params.get("auth").or_else(|| params.get("access_token")).map(Val::to_text);
+    bearer.or_else(param).filter(|token| !token.is_empty())
+}
+
+/// The authorization server's one page.
+async fn renew(State(sandbox): State<Sandbox>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, MAX_BODY).await else {
+        return respond(Reply::Page { status: 413, content_type: "text/html", body: "413".to_owned() });
+    };
     let mut params = parse_str(parts.uri.query().unwrap_or_default());
     params.replace(body_params(&parts.headers, &body));
-    respond(sandbox.handle(Incoming { method, params, auth }).await)
+    let now = sandbox.now().as_second();
+    let mut state = sandbox.lock();
+    let options = state.options.clone();
+    let renewed = state.tokens.renew(
+        options.oauth.as_ref(),
+        &params,
+        now,
+        &options.domain,
+        &options.scope,
+        options.user_id,
+    );
+    drop(state);
+    respond(match renewed {
+        Ok(body) => Reply::Json(200, to_json(&body)),
+        Err(refused) => error(&refused),
+    })
 }
 
 /// The parameters of a body. One that can't be decoded counts as none, and so does one of an unknown type.

@@ -37,7 +37,7 @@ pub(super) struct Incoming {
 }
 
 /// What the URL says about the caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Auth {
     /// No user and code in the path.
     Missing,
@@ -45,6 +45,8 @@ pub(super) enum Auth {
     Wrong,
     /// They are.
     Valid,
+    /// No user and code, but an access token.
+    Token(String),
 }
 
 /// One run of PHP: what lasts over the calls of a batch.
@@ -78,14 +80,14 @@ impl Sandbox {
         let nested = batch::methods(&incoming.params);
         let (allowed, fault) = {
             let mut state = self.lock();
-            let now = self.seconds();
+            let now_us = self.inner.clock.now().as_microsecond();
             let stats = &mut state.stats;
             stats.requests += 1;
             *stats.requests_by_method.entry(incoming.method.clone()).or_default() += 1;
             stats.in_flight += 1;
             stats.most_in_flight = stats.most_in_flight.max(stats.in_flight);
             let (rate, burst) = (state.options.requests_per_second, state.options.burst);
-            let allowed = state.bucket.take(now, rate, burst);
+            let allowed = state.bucket.take(now_us, rate, burst);
             let fault = if allowed { state.faults.strike_request(&incoming.method, &nested) } else { None };
             state.stats.refused_503 += u64::from(!allowed);
             state.stats.faults += u64::from(fault.is_some());
@@ -117,6 +119,7 @@ impl Sandbox {
             FaultKind::Late { seconds } => {
                 let reply = self.execute(incoming, hit, 0, false).await;
                 sleep(seconds).await;
+                hit.seconds += seconds;
                 return reply;
             }
             FaultKind::Truncated => {
@@ -142,8 +145,7 @@ impl Sandbox {
             FaultKind::Html { status } => html(status),
             FaultKind::Empty => Reply::Json(200, String::new()),
             FaultKind::Redirect { to } => {
-                let code = &self.lock().options.code;
-                Reply::Redirect(format!("{to}/rest/1/{code}/{}", incoming.method))
+                Reply::Redirect(format!("{to}{}{}", self.webhook_path(), incoming.method))
             }
             FaultKind::ErrorInOk { code, text } => error(&RestError::new(200, &code, text)),
             FaultKind::Refuse
@@ -158,9 +160,13 @@ impl Sandbox {
     }
 
     async fn execute(&self, incoming: &Incoming, hit: &mut Hit, lose: usize, lost_executed: bool) -> Reply {
-        let refused = match incoming.auth {
+        let refused = match &incoming.auth {
             Auth::Missing => Some(RestError::new(401, "NO_AUTH_FOUND", "Wrong authorization data")),
             Auth::Wrong => Some(RestError::new(401, "INVALID_CREDENTIALS", "Invalid request credentials")),
+            Auth::Token(token) => {
+                let checked = self.lock().tokens.check(token, self.seconds() as i64);
+                checked.err().or_else(|| self.refusal(&incoming.method))
+            }
             Auth::Valid => self.refusal(&incoming.method),
         };
         if let Some(refused) = refused {
@@ -321,7 +327,8 @@ pub(super) fn error(refused: &RestError) -> Reply {
     Reply::Json(refused.status, to_json(&refused.to_arr()))
 }
 
-fn to_json(body: &Arr) -> String {
+/// A body as PHP writes it.
+pub(super) fn to_json(body: &Arr) -> String {
     serde_json::to_string(&Val::Arr(body.clone())).unwrap_or_default()
 }
 

@@ -13,6 +13,7 @@ use super::faults::Faults;
 use super::generate;
 use super::lead::Lead;
 use super::limits::{Bucket, Operating};
+use super::oauth::Tokens;
 use super::options::{Language, SandboxOptions};
 use super::stats::{Deletion, Stats};
 
@@ -27,6 +28,7 @@ pub(super) struct State {
     pub(super) denied: HashSet<u32>,
     /// Leads that the webhook's user may not read.
     pub(super) hidden: HashSet<u32>,
+    pub(super) tokens: Tokens,
     pub(super) bucket: Bucket,
     pub(super) operating: Operating,
     pub(super) faults: Faults,
@@ -51,6 +53,7 @@ impl State {
             vetoes: HashMap::new(),
             denied: HashSet::new(),
             hidden: HashSet::new(),
+            tokens: Tokens::default(),
             bucket: Bucket::default(),
             operating: Operating::default(),
             faults,
