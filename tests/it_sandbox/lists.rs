@@ -205,6 +205,31 @@ async fn item_rows_have_numbers_nulls_and_contacts_only_with_everything() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_are_ordered_by_any_field_with_nulls_first() {
+    let sandbox = free();
+    for (title, closed) in [("b", json!(null)), ("a", json!("2026-01-02T00:00:00Z")), ("B", json!(null))] {
+        lead(&sandbox, json!({ "title": title, "dateClosed": closed }));
+    }
+    let both = async |item: Value, classic: Value| {
+        let params = json!({ "entityTypeId": 1, "order": item });
+        let (_, items) = call(&sandbox, "crm.item.list", params).await;
+        let (_, rows) = call(&sandbox, "crm.lead.list", json!({ "order": classic })).await;
+        let ids = |rows: &Value, name: &str| -> Vec<String> {
+            let rows = rows.as_array().unwrap();
+            rows.iter().map(|row| row[name].to_string().replace('"', "")).collect()
+        };
+        let items = ids(&items["result"]["items"], "id");
+        assert_eq!(items, ids(&rows["result"], "ID"));
+        items.concat()
+    };
+    assert_eq!(both(json!({ "id": "DESC" }), json!({ "ID": "DESC" })).await, "321");
+    assert_eq!(both(json!({ "title": "ASC" }), json!({ "TITLE": "ASC" })).await, "213");
+    assert_eq!(both(json!({ "title": "DESC" }), json!({ "TITLE": "DESC" })).await, "132");
+    assert_eq!(both(json!({ "dateClosed": "ASC" }), json!({ "DATE_CLOSED": "ASC" })).await, "132");
+    assert_eq!(both(json!({ "dateClosed": "DESC" }), json!({ "DATE_CLOSED": "DESC" })).await, "213");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_date_without_an_offset_is_in_the_servers_zone() {
     let sandbox = free();
     lead(&sandbox, json!({ "createdTime": "2026-01-01T00:00:00+00:00" }));

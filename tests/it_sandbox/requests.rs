@@ -34,6 +34,7 @@ async fn a_body_that_can_not_be_decoded_counts_as_no_parameters() {
     };
     assert_eq!(total("application/json; charset=utf-8", good).await, 1);
     assert_eq!(total("application/json", r#"{"filter":{"ID":2}"#).await, 3);
+    assert_eq!(total("application/vnd.api+json", good).await, 1);
     assert_eq!(total("text/plain", good).await, 3);
 }
 
@@ -123,4 +124,27 @@ async fn a_change_of_stage_moves_the_lead_and_closes_it() {
     assert_eq!(created, now - 3600, "read-only fields are passed over");
     sandbox.colleague_update(1, |lead| lead.stage = "NEW".into());
     assert_eq!(sandbox.lead(1).unwrap().closed, None);
+}
+
+#[tokio::test]
+async fn the_same_router_is_served_over_http_until_the_shutdown() {
+    let sandbox = free();
+    leads(&sandbox, 1);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = sandbox.webhook_url(listener.local_addr().unwrap());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let server = tokio::spawn({
+        let sandbox = sandbox.clone();
+        async move { sandbox.serve(listener, async { stopped.await.unwrap() }).await }
+    });
+    let client = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+    let get = async |method: &str| client.get(format!("{url}{method}")).send().await;
+    assert_eq!(get("crm.lead.get?id=1").await.unwrap().status(), 200);
+    sandbox.set_fault(Fault::new(FaultKind::Drop).nth(0, 1));
+    let broken = get("crm.lead.delete?id=1").await;
+    assert!(broken.is_err(), "not even a status line arrives: {broken:?}");
+    assert_eq!(sandbox.lead_count(), 0);
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+    assert!(get("profile").await.is_err());
 }
