@@ -1,5 +1,7 @@
 //! What the pace promises: never more than the portal allows, never less while work waits.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on should stop")]
+
 use std::collections::BTreeMap;
 
 use b24_janitor::core::operating::Operating;

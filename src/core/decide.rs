@@ -123,3 +123,40 @@ pub fn fields_needed(rule: &Rule, protections: &[Protection]) -> Vec<String> {
     fields.dedup();
     fields
 }
+
+/// What the last look at a lead, immediately before its deletion, makes of its job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LastLook<'a> {
+    /// The rule as it stands now still selects it; here is the rule, and why.
+    Delete(&'a Rule, String),
+    /// It is kept, for this reason.
+    Spare(String),
+}
+
+/// Judges the lead of a waiting job once more, by the rule as it stands now: a rule that is gone or in mode `plan`
+/// deletes nothing.
+pub fn last_look<'a>(
+    rules: &'a super::rule::RuleSet,
+    rule: &str,
+    lead: &Lead,
+    now: Timestamp,
+) -> LastLook<'a> {
+    match rule_of_job(rules, rule) {
+        Err(reason) => LastLook::Spare(reason),
+        Ok(rule) => match decide(rule, &rules.protections, lead, now) {
+            Verdict::Delete => LastLook::Delete(rule, reason(rule, Verdict::Delete, lead, now)),
+            other => LastLook::Spare(reason(rule, other, lead, now)),
+        },
+    }
+}
+
+/// The rule that a waiting job belongs to, if it may still delete; else why not.
+pub fn rule_of_job<'a>(rules: &'a super::rule::RuleSet, rule: &str) -> Result<&'a Rule, String> {
+    match rules.rule(rule) {
+        None => Err(format!("rule {rule} is no longer in the rules")),
+        Some(found) => match found.mode {
+            super::rule::Mode::Plan => Err(format!("rule {rule} is in mode plan now")),
+            super::rule::Mode::Delete => Ok(found),
+        },
+    }
+}

@@ -1,1 +1,136 @@
-//! (empty)
+//! The loops that join rules, store and portal: scheduler, inbox, evaluator, worker and control.
+//!
+//! ```text
+//! scheduler ─▶ evaluator ─▶ jobs ─▶ lanes ─▶ portal
+//! inbox ─────▶                        └─▶ settle
+//! ```
+//!
+//! Decisions are taken in [`crate::core`]; this layer fetches what they need, passes the time, and writes down what
+//! came of it. Every loop ends when [`Context::stop`] is cancelled, after finishing what is in flight.
+
+pub mod context;
+mod control;
+pub mod evaluator;
+mod inbox;
+mod lane;
+pub mod online;
+mod probe;
+pub mod reload;
+pub mod scheduler;
+mod settle;
+pub mod survey;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+pub use context::{Context, EngineError, remedy_of};
+pub use control::FOREIGN_CHANGES_EVERY;
+pub use lane::FRESH;
+
+use crate::clock::Clock;
+use crate::core::batch_size::BatchSize;
+use crate::core::rule::RuleSet;
+use crate::metrics::Metrics;
+use crate::portal::Portal;
+use crate::store::{Store, control as state, recover};
+
+/// Most lanes that a rules file can ask for (`portal.concurrency`).
+const LANES: usize = 8;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// The database; the caller holds its lock.
+    pub store: Store,
+    /// The portal.
+    pub portal: Portal,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Seeds the jitter of retries.
+    pub seed: u64,
+}
+
+/// The service without its listeners.
+pub struct Engine {
+    ctx: Context,
+    rules: watch::Sender<Arc<RuleSet>>,
+    tasks: TaskTracker,
+}
+
+impl Engine {
+    /// Recovers what the previous process left, and takes the rules into force. Nothing runs yet.
+    pub async fn start(parts: Parts, rules: RuleSet) -> Result<Engine, EngineError> {
+        let (sender, receiver) = watch::channel(Arc::new(rules));
+        let ctx = Context::new(parts, receiver);
+        let now = ctx.clock.now();
+        let recovered = ctx
+            .store
+            .write(move |db| {
+                // A restart is how a person resumes a stopped portal.
+                state::clear_portal_stop(db)?;
+                recover::recover(db, now)
+            })
+            .await?;
+        if recovered.released + recovered.unknown > 0 {
+            info!(
+                released = recovered.released,
+                unknown = recovered.unknown,
+                "recovered jobs of the previous process: released ones wait again, unknown ones are read later"
+            );
+        }
+        control::note_downtime(&ctx).await?;
+        let engine = Engine { ctx, rules: sender, tasks: TaskTracker::new() };
+        let rules = engine.ctx.rules();
+        reload::apply(&engine.ctx, &rules).await?;
+        Ok(engine)
+    }
+
+    /// What the loops share.
+    pub fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    /// Starts every loop. `look_every` is how often other processes' writes to the database are looked for.
+    pub fn spawn(&self, look_every: SignedDuration) {
+        self.spawn_worker();
+        self.tasks.spawn(inbox::run(self.ctx.clone()));
+        self.tasks.spawn(scheduler::run(self.ctx.clone(), self.tasks.clone()));
+        self.tasks.spawn(control::run(self.ctx.clone(), self.tasks.clone(), look_every));
+    }
+
+    /// Starts the worker's lanes alone, for a command that drains without a service.
+    pub fn spawn_worker(&self) {
+        let size = Arc::new(Mutex::new(BatchSize::default()));
+        for index in 0..LANES {
+            let lane = lane::Lane { ctx: self.ctx.clone(), index, size: Arc::clone(&size) };
+            self.tasks.spawn(lane.run());
+        }
+    }
+
+    /// Puts new rules into force, whole.
+    pub async fn reload(&self, rules: RuleSet) -> Result<(), EngineError> {
+        let before = self.ctx.rules();
+        let rules = Arc::new(rules);
+        for name in reload::vanished_protections(&before, &rules) {
+            warn!(protection = name, "a protection is gone from the rules");
+        }
+        self.ctx.store.write(state::clear_portal_stop).await?;
+        reload::apply(&self.ctx, &rules).await?;
+        self.rules.send_replace(rules);
+        Ok(())
+    }
+
+    /// Begins no new work, finishes what is in flight, and waits for it at most `grace`. `false` if that was not
+    /// enough: the jobs of requests still open are recorded as sent, and the next start reads their leads.
+    pub async fn stop(&self, grace: Duration) -> bool {
+        self.ctx.stop.cancel();
+        self.tasks.close();
+        tokio::time::timeout(grace, self.tasks.wait()).await.is_ok()
+    }
+}

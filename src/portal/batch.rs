@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::{self, Cost, Reply};
 use super::gate::batched;
-use super::leads::{LIST, asked_for, deleted};
+use super::leads::{GET, LIST, asked_for, deleted};
 use super::{CallError, LEADS, Permit, Portal, classify_delete};
 use crate::core::lead::{Lead, LeadId};
-use crate::core::outcome::{DeleteReply, Fault};
+use crate::core::outcome::{DeleteReply, Fault, Presence};
 use crate::core::rule::DeleteMethod;
 
 pub(super) const BATCH: &str = "batch";
@@ -102,6 +102,62 @@ impl Portal {
         let replies = ids.iter().map(|id| (*id, self.reply_of(&mut parts, method, *id))).collect();
         let read = (!reading.is_empty()).then(|| self.leads_of(&mut parts, &reading));
         Ok(BatchReply { replies, read, seconds, delete_seconds, sent_at, finished_at })
+    }
+
+    /// Whether these leads, 1 to 50, exist, each by `crm.item.get`, in one request. Its `NOT_FOUND` is raised before any
+    /// permission check and can't leak from one command into the next, so it is certain in a batch too.
+    ///
+    /// # Errors
+    /// A [`CallError`] where the request failed as a whole; what could not be said of one lead is its [`Fault`].
+    pub async fn presence(
+        &self,
+        ids: &[LeadId],
+    ) -> Result<Vec<(LeadId, Result<Presence, Fault>)>, CallError> {
+        let distinct: BTreeSet<LeadId> = ids.iter().copied().collect();
+        if let [one] = ids {
+            return Ok(vec![(*one, Ok(self.get(*one).await?))]);
+        }
+        if ids.is_empty() || ids.len() > MAX_COMMANDS || distinct.len() != ids.len() {
+            return Err(CallError::refused_here("a batch takes 1 to 50 commands for distinct leads"));
+        }
+        let command = |id: &LeadId| (key(*id), json!(format!("{GET}?entityTypeId={LEADS}&id={id}")));
+        let commands: Map<String, Value> = ids.iter().map(command).collect();
+        let permit = self.permit(super::Work::Read).await;
+        let flight = permit.start(&[]);
+        let mut exchange = self.exchange(BATCH, &json!({ "halt": 0, "cmd": commands })).await;
+        let mut parts = None;
+        exchange.reply = exchange.reply.and_then(|mut reply| {
+            let read = Parts::read(&mut reply)?;
+            read.only_keys_of(&distinct, false, reply.status)?;
+            parts = Some(read);
+            Ok(reply)
+        });
+        let reply = self.conclude(BATCH, exchange, flight, Vec::new())?;
+        let Some(mut parts) = parts else {
+            return Err(CallError::malformed(Some(reply.status), "a batch without its parts"));
+        };
+        Ok(ids.iter().map(|id| (*id, self.presence_of(&mut parts, *id))).collect())
+    }
+
+    fn presence_of(&self, parts: &mut Parts, id: LeadId) -> Result<Presence, Fault> {
+        let key = key(id);
+        if let Some(error) = parts.errors.get(&key) {
+            let fault = self.fault_of(error);
+            return match fault.code.as_str() {
+                "NOT_FOUND" => Ok(Presence::Gone),
+                "ACCESS_DENIED" => Ok(Presence::Unreadable(fault)),
+                _ => Err(fault),
+            };
+        }
+        let Some(mut result) = parts.results.remove(&key) else {
+            return Err(Fault::new("<not executed>", "the batch's reply does not mention it"));
+        };
+        let item = result.get_mut("item").map(Value::take).unwrap_or_default();
+        match Lead::from_item(item) {
+            Ok(lead) if lead.id == id => Ok(Presence::Present(lead)),
+            Ok(_) => Err(Fault::new("<malformed>", "another lead than the one asked for")),
+            Err(why) => Err(Fault::new("<malformed>", why.to_string())),
+        }
     }
 
     fn learn_from(&self, parts: &Parts, method: DeleteMethod, ids: &[LeadId]) {

@@ -18,7 +18,7 @@ use crate::core::rule::DeleteMethod;
 pub const PAGE: usize = 50;
 
 pub(super) const LIST: &str = "crm.item.list";
-const GET: &str = "crm.item.get";
+pub(super) const GET: &str = "crm.item.get";
 
 /// One page of a list.
 #[derive(Debug, Clone, PartialEq)]

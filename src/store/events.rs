@@ -258,3 +258,17 @@ pub fn open_gaps(db: &Connection) -> rusqlite::Result<Vec<Gap>> {
 pub fn close_gaps(db: &Connection, up_to_id: i64) -> rusqlite::Result<u64> {
     Ok(db.prepare_cached("DELETE FROM gaps WHERE id <= ?1")?.execute([up_to_id])? as u64)
 }
+
+/// Whether one of these leads was added or changed at `since` or later, as far as the portal's events say. The events
+/// of our own deletions don't count.
+pub fn any_change_since(db: &Connection, leads: &[LeadId], since: Timestamp) -> rusqlite::Result<bool> {
+    const SQL: &str = "SELECT EXISTS (SELECT 1 FROM events
+        WHERE lead_id = ?1 AND event <> 'ONCRMLEADDELETE' AND last_received_at >= ?2)";
+    let mut find = db.prepare_cached(SQL)?;
+    for lead in leads {
+        if find.query_row((lead, ms(since)), |row| row.get(0))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

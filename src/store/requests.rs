@@ -55,6 +55,12 @@ pub fn submit(db: &Connection, kind: &str, args_json: &str, now: Timestamp) -> r
     db.prepare_cached(sql)?.query_row((kind, args_json, ms(now)), |row| row.get(0))
 }
 
+/// Whether anything waits to be taken.
+pub fn any_pending(db: &Connection) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE state = 'pending')";
+    db.prepare_cached(sql)?.query_row([], |row| row.get(0))
+}
+
 /// Takes what was asked within the last [`TAKEN_WITHIN`], the oldest first.
 pub fn take(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Request>> {
     const SQL: &str = "UPDATE requests SET state = 'taken', taken_at = ?1

@@ -9,6 +9,7 @@ mod end;
 mod enqueue;
 mod job;
 mod list;
+mod progress;
 mod settle;
 
 pub use claim::{Claim, claim_due, claim_unknown, release_claim};
@@ -21,6 +22,7 @@ pub use list::{
     AttemptLine, DueSummary, JobCounts, JobFilter, attempts_of, counts, due_summary, get, list, live_jobs,
     next_due, waiting_rules,
 };
+pub use progress::{RunProgress, progress_of_run, used_today};
 pub use settle::{Settled, mark_sent, settle};
 
 pub(super) use claim::release_all_claimed;

@@ -9,6 +9,8 @@ use crate::store::columns::{exactly_one, ms, signed};
 use crate::store::ids::RunId;
 
 /// How a run ended, or that it is held.
+///
+/// The default is a planned run without any lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunEnd {
     /// Planned, held, enqueued or failed.
@@ -31,6 +33,23 @@ pub struct RunEnd {
     pub error: Option<String>,
     /// Which cap stopped it; given for the state held.
     pub held_reason: Option<String>,
+}
+
+impl Default for RunEnd {
+    fn default() -> RunEnd {
+        RunEnd {
+            state: RunState::Planned,
+            matched: 0,
+            protected: 0,
+            undecidable: 0,
+            already_waiting: 0,
+            would_enqueue: 0,
+            enqueued: 0,
+            left_out: 0,
+            error: None,
+            held_reason: None,
+        }
+    }
 }
 
 /// Records how a running run ended. One that is held supersedes a held run of the same rule.

@@ -1,0 +1,175 @@
+//! What `/readyz` and the overview of the admin listener say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::clock::Clock;
+use crate::http::admin::Overview;
+use crate::http::health::{ReadyReport, Readiness};
+use crate::portal::{Observer, Portal};
+use crate::store::{Store, control, events, jobs};
+
+/// How long an answer of the portal, or of a probe, counts as "it is there".
+const FRESH: SignedDuration = SignedDuration::from_secs(5);
+
+/// What is known of the service's health; cheap to clone.
+#[derive(Clone)]
+pub struct Health {
+    store: Store,
+    state: Arc<Mutex<State>>,
+    /// One probe at a time: whoever asks meanwhile gets its answer.
+    probing: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    portal: Option<Portal>,
+    /// The last time the portal answered a call of ours properly.
+    answered: Option<Timestamp>,
+    /// The last probe: when, and what was wrong.
+    probed: Option<(Timestamp, Option<String>)>,
+    reload_problem: Option<String>,
+}
+
+impl Health {
+    /// Health of a service with this store.
+    pub fn new(store: Store) -> Health {
+        Health { store, state: Arc::default(), probing: Arc::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The portal to probe.
+    pub fn set_portal(&self, portal: Portal) {
+        self.state().portal = Some(portal);
+    }
+
+    /// Hears of every exchange with the portal.
+    pub fn observer(&self) -> Observer {
+        let health = self.clone();
+        Arc::new(move |call| {
+            if call.result == "ok" {
+                health.state().answered = Some(Clock::System.now());
+            }
+        })
+    }
+
+    /// The outcome of the last reload: `None`, or what was wrong.
+    pub fn reloaded(&self, problem: Option<String>) {
+        self.state().reload_problem = problem;
+    }
+
+    /// The check behind `/readyz`: the database answers, and the portal did or does.
+    pub fn readiness(&self) -> Readiness {
+        let health = self.clone();
+        Arc::new(move || {
+            let health = health.clone();
+            Box::pin(async move { health.report().await })
+        })
+    }
+
+    async fn report(&self) -> ReadyReport {
+        let mut wrong = Vec::new();
+        let mut notes = Vec::new();
+        match self.store.read(|db| Ok((control::paused(db)?, control::portal_stop(db)?))).await {
+            Err(error) => wrong.push(format!("database: {error}")),
+            Ok((paused, stop)) => {
+                if paused {
+                    notes.push("paused: nothing is deleted".to_owned());
+                }
+                if let Some(stop) = stop {
+                    wrong.push(format!("portal: {} {}; {}", stop.code, stop.text, stop.remedy));
+                }
+            }
+        }
+        if wrong.is_empty()
+            && let Some(problem) = self.portal_problem().await
+        {
+            wrong.push(format!("portal: {problem}"));
+        }
+        if let Some(problem) = &self.state().reload_problem {
+            notes.push(format!("the last reload failed, the old rules stay in force:\n{problem}"));
+        }
+        let ready = wrong.is_empty();
+        let mut lines = vec![if ready { "ready".to_owned() } else { "not ready".to_owned() }];
+        lines.extend(wrong);
+        lines.extend(notes);
+        ReadyReport { ready, body: lines.join("\n") + "\n" }
+    }
+
+    /// Asks the portal, unless traffic or an earlier probe answered just now.
+    async fn portal_problem(&self) -> Option<String> {
+        let _turn = self.probing.lock().await;
+        let now = Clock::System.now();
+        let recent = |at: &Timestamp| now.duration_since(*at) < FRESH;
+        let portal = {
+            let state = self.state();
+            if state.answered.as_ref().is_some_and(recent) {
+                return None;
+            }
+            if let Some((at, problem)) = &state.probed
+                && recent(at)
+            {
+                return problem.clone();
+            }
+            state.portal.clone()?
+        };
+        let problem = portal.probe().await.err().map(|error| format!("{}; {}", error.fault, error.remedy));
+        self.state().probed = Some((Clock::System.now(), problem.clone()));
+        problem
+    }
+
+    /// The rows of the overview page.
+    pub fn overview(&self) -> Overview {
+        let health = self.clone();
+        Arc::new(move || {
+            let health = health.clone();
+            Box::pin(async move { health.rows().await })
+        })
+    }
+
+    async fn rows(&self) -> Vec<(String, String)> {
+        let row = |name: &str, value: String| (name.to_owned(), value);
+        let read = self
+            .store
+            .read(|db| {
+                Ok((
+                    events::counts(db)?,
+                    jobs::counts(db)?,
+                    control::paused(db)?,
+                    control::portal_stop(db)?,
+                    control::last_error(db)?,
+                ))
+            })
+            .await;
+        let (events, jobs, paused, stop, last_error) = match read {
+            Ok(read) => read,
+            Err(error) => return vec![row("database", error.to_string())],
+        };
+        let mut rows = vec![
+            row("events", format!("{} pending, {} received", events.pending, events.total)),
+            row("jobs", format!("{} waiting, {} running", jobs.waiting, jobs.running)),
+            row(
+                "finished",
+                format!(
+                    "{} deleted, {} already gone, {} spared, {} cancelled, {} failed",
+                    jobs.deleted, jobs.already_gone, jobs.spared, jobs.cancelled, jobs.failed
+                ),
+            ),
+            row("paused", if paused { "yes: b24-janitor resume".to_owned() } else { "no".to_owned() }),
+        ];
+        if let Some(stop) = stop {
+            rows.push(row("portal", format!("stopped: {} {}; {}", stop.code, stop.text, stop.remedy)));
+        }
+        if let Some(problem) = &self.state().reload_problem {
+            rows.push(row("rules", format!("the last reload failed; the old ones stay in force: {problem}")));
+        }
+        if let Some((error, at)) = last_error {
+            rows.push(row("last error", format!("{at}: {error}")));
+        }
+        rows
+    }
+}

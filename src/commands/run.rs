@@ -1,0 +1,225 @@
+//! `run RULE`: evaluates a rule now and enqueues; `--wait` follows the drain.
+//!
+//! Beside a running service the command asks it to do the work, since the portal's pace is one. Without a service it
+//! takes the database's lock and does the work itself.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::failure::Failure;
+use super::print::Out;
+use super::workshop::{self, Whose};
+use crate::cli::RunArgs;
+use crate::clock::Clock;
+use crate::core::rule::RuleSet;
+use crate::engine::evaluator::{self, Evaluated};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::store::ids::RunId;
+use crate::store::requests::{self, RequestState};
+use crate::store::runs::Trigger;
+use crate::store::{Store, control, jobs};
+
+/// How often an answer or a progress is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a running service may take to notice a request; it looks four times a second.
+const NOTICE_WITHIN: Duration = Duration::from_secs(10);
+/// How many looks without any progress, with jobs due, before the command says why it gives up: two minutes, longer
+/// than a lost answer takes to be settled.
+const PATIENCE: u32 = 480;
+/// How long a request in flight may take to end when the drain is over or abandoned.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// Runs one rule.
+pub async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failure> {
+    let out = Out::new(args.json.json);
+    let rules = workshop::load_rules(settings)?;
+    let rule = workshop::named(&rules, &args.rule)?.name.to_string();
+    match workshop::whose(&settings.db)? {
+        Whose::Service(_) => {
+            let store = workshop::open_store(&settings.db, false)?;
+            let bar = out.progress(0, "the running service evaluates");
+            let run = ask_service(&store, "run", &json!({ "rule": rule })).await;
+            bar.finish_and_clear();
+            conclude(out, &run?, args.wait, &store, &rules).await
+        }
+        Whose::Ours(lock) => {
+            let store = workshop::open_store(&settings.db, true)?;
+            let done = run_here(settings, rules, store.clone(), &rule, args.wait, out).await;
+            store.close().await;
+            drop(lock);
+            done
+        }
+    }
+}
+
+async fn run_here(
+    settings: &Settings,
+    rules: RuleSet,
+    store: Store,
+    name: &str,
+    wait: bool,
+    out: Out,
+) -> Result<(), Failure> {
+    let engine = workshop::engine(settings, rules, store.clone(), Metrics::new()).await?;
+    let rules = engine.context().rules();
+    let rule = workshop::named(&rules, name)?;
+    let evaluation = evaluator::evaluate(engine.context(), &rules, rule, Trigger::Manual);
+    let run = tokio::select! {
+        evaluated = evaluation => match evaluated? {
+            Evaluated::Run(run) => serde_json::to_value(&*run)?,
+            Evaluated::SkippedHeld(run) => return Err(Failure::of(format!("run {run} of this rule is held"))),
+        },
+        () = super::serve::asked_to_stop() => {
+            engine.stop(GRACE).await;
+            return Err(Failure::of("interrupted: nothing was enqueued"));
+        }
+    };
+    if wait {
+        engine.spawn_worker();
+    }
+    let done = tokio::select! {
+        done = conclude(out, &run, wait, &store, &rules) => done,
+        () = super::serve::asked_to_stop() => {
+            Err(Failure::of("interrupted: what is enqueued waits in the database; run again or start the service"))
+        }
+    };
+    if !engine.stop(GRACE).await {
+        out.say("a request was still open; the leads of it are read again at the next start")?;
+    }
+    done
+}
+
+/// Asks the running service, and waits for its answer.
+pub async fn ask_service(store: &Store, kind: &'static str, args: &Value) -> Result<Value, Failure> {
+    let (args, now) = (args.to_string(), Clock::System.now());
+    let id = store.write(move |db| requests::submit(db, kind, &args, now)).await?;
+    let asked = tokio::time::Instant::now();
+    loop {
+        match store.read(move |db| requests::poll(db, id)).await? {
+            Some(RequestState::Done { ok, result }) => {
+                let result: Value = serde_json::from_str(&result)?;
+                return match (ok, result.get("error").and_then(Value::as_str)) {
+                    (true, _) => Ok(result),
+                    (false, error) => Err(Failure::of(error.unwrap_or("the service could not do it"))),
+                };
+            }
+            Some(RequestState::Pending) if asked.elapsed() > NOTICE_WITHIN => {
+                return Err(Failure::of(
+                    "the process that holds the database does not answer; is it a `serve`? `b24-janitor status` names it",
+                ));
+            }
+            Some(RequestState::Pending | RequestState::Taken { .. }) => tokio::time::sleep(LOOK_EVERY).await,
+            None => return Err(Failure::of("the request has vanished from the database")),
+        }
+    }
+}
+
+async fn conclude(out: Out, run: &Value, wait: bool, store: &Store, rules: &RuleSet) -> Result<(), Failure> {
+    let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default();
+    let number = |key: &str| run.get(key).and_then(Value::as_u64).unwrap_or_default();
+    let id = run.get("id").and_then(Value::as_i64).unwrap_or_default();
+    let state = text("state");
+    if !(wait && state == "enqueued") {
+        out.object(run)?;
+    }
+    out.say(format!(
+        "run {id} of {}: matched {}, protected {}, can't be judged {}, already waiting {}",
+        text("rule"),
+        number("matched"),
+        number("protected"),
+        number("undecidable"),
+        number("already_waiting")
+    ))?;
+    match state {
+        "planned" => {
+            out.say(format!(
+                "mode is plan: {} leads would be enqueued, nothing was. `mode: delete` in the rule lets it delete",
+                number("would_enqueue")
+            ))?;
+            Ok(())
+        }
+        "enqueued" => {
+            out.say(format!("enqueued {} deletions", number("enqueued")))?;
+            if wait { follow(out, run, RunId(id), store, rules).await } else { Ok(()) }
+        }
+        "held" => {
+            let count = number("would_enqueue");
+            out.say(format!("HELD: {}", text("held_reason")))?;
+            out.say(format!("nothing was enqueued; to let it: `b24-janitor approve {id} --count {count}`"))?;
+            Err(Failure::Held)
+        }
+        _ => Err(Failure::of(format!("run {id} failed: {}", text("error")))),
+    }
+}
+
+/// Follows the run's jobs until those that are due are done.
+async fn follow(out: Out, run: &Value, id: RunId, store: &Store, rules: &RuleSet) -> Result<(), Failure> {
+    let rule = run.get("rule").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let cap = rules.rule(&rule).map_or(u64::MAX, |rule| rule.limits.deletes_per_day);
+    let mut bar = None;
+    let (mut last, mut still) = (None, 0);
+    let progress = loop {
+        let (now, name) = (Clock::System.now(), rule.clone());
+        let (progress, paused, stop, used) = store
+            .read(move |db| {
+                Ok((
+                    jobs::progress_of_run(db, id, now)?,
+                    control::paused(db)?,
+                    control::portal_stop(db)?,
+                    jobs::used_today(db, &name, now)?,
+                ))
+            })
+            .await?;
+        let bar = bar.get_or_insert_with(|| out.progress(progress.due + progress.running + progress.done(), "deleting"));
+        bar.set_length(progress.due + progress.running + progress.done());
+        bar.set_position(progress.done());
+        if progress.due + progress.running == 0 {
+            break progress;
+        }
+        still = if last == Some(progress) { still + 1 } else { 0 };
+        last = Some(progress);
+        let why = if paused {
+            Some("the service is paused: `b24-janitor resume`".to_owned())
+        } else if let Some(stop) = stop {
+            Some(format!("the portal refuses every call: {} {}; {}", stop.code, stop.text, stop.remedy))
+        } else if progress.running == 0 && used >= cap {
+            Some(format!("deletes_per_day is used up: {used} of {cap} in 24 hours; the rest waits"))
+        } else if still > PATIENCE {
+            Some("nothing has moved for two minutes; `b24-janitor status` and the log say more".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = why.filter(|_| progress.running == 0 || still > PATIENCE) {
+            bar.abandon();
+            tell_progress(out, run, progress)?;
+            return Err(Failure::of(why));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    tell_progress(out, run, progress)
+}
+
+fn tell_progress(out: Out, run: &Value, progress: jobs::RunProgress) -> Result<(), Failure> {
+    let mut object = run.clone();
+    if let Some(object) = object.as_object_mut() {
+        object.insert("jobs".to_owned(), serde_json::to_value(progress)?);
+    }
+    out.object(&object)?;
+    out.say(format!(
+        "done: {} deleted, {} already gone, {} spared, {} cancelled, {} failed",
+        progress.deleted, progress.already_gone, progress.spared, progress.cancelled, progress.failed
+    ))?;
+    if progress.later > 0 {
+        let next = progress.next_due.map(|at| format!(", the first at {at}")).unwrap_or_default();
+        out.say(format!("{} are due later{next}", progress.later))?;
+    }
+    if progress.failed > 0 {
+        out.say("failed ones: `b24-janitor jobs --state failed`")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! `serve`: listeners, engine and the process's life: start, reload, watchdog, stop.
+//!
+//! Ready means listening and recovered. A stop begins no new work, finishes what is in flight within [`GRACE`], and
+//! exits 0; what is still open then is recorded as sent, and the next start reads those leads.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::failure::Failure;
+use super::health::Health;
+use super::intake;
+use super::workshop::{self, Whose};
+use crate::engine::{Engine, FOREIGN_CHANGES_EVERY};
+use crate::http::admin::{self, Admin};
+use crate::http::{self, listen, notify};
+use crate::metrics::Metrics;
+use crate::rules;
+use crate::settings::Settings;
+use crate::store::Store;
+
+/// How long requests in flight may take when the service stops; systemd waits 45 s (`TimeoutStopSec`).
+pub const GRACE: Duration = Duration::from_secs(30);
+/// How long open HTTP connections may take when the service stops: an event is answered in milliseconds.
+const HTTP_GRACE: Duration = Duration::from_secs(5);
+
+/// Resolves when the process is asked to stop, by SIGTERM or Ctrl-C.
+pub async fn asked_to_stop() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the signals kill the process, which loses nothing: everything accepted is in the database.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+/// Runs the service.
+pub async fn serve(settings: Settings) -> Result<(), Failure> {
+    // Handlers first: a signal during start-up must not kill a half-started service.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let stop_asked = asked_to_stop();
+    tokio::pin!(stop_asked);
+    let (public_socket, admin_socket) = listen::from_systemd()?;
+    let rules = workshop::load_rules(&settings)?;
+    let lock = match workshop::whose(&settings.db)? {
+        Whose::Ours(lock) => lock,
+        Whose::Service(pid) => return Err(already_running(&settings.db, pid)),
+    };
+    let store = workshop::open_store(&settings.db, true)?;
+    let metrics = Metrics::new();
+    metrics.reload(true);
+    let health = Health::new(store.clone());
+    let portal = workshop::observed_portal(&settings, &rules, &metrics, health.observer())?;
+    health.set_portal(portal.clone());
+    let public = match public_socket {
+        Some(listener) => listener,
+        None => listen::bind(&settings.listen.to_string()).await?,
+    };
+    let admin = match (admin_socket, settings.admin_listen) {
+        (_, None) => None,
+        (Some(listener), Some(_)) => Some(listener),
+        (None, Some(address)) => Some(listen::bind(&address.to_string()).await?),
+    };
+    let engine = Engine::start(workshop::parts(store.clone(), portal, metrics.clone()), rules).await?;
+    let engine = Arc::new(engine);
+    let stop = CancellationToken::new();
+    let listeners = TaskTracker::new();
+    serve_public(&settings, &engine, public, &listeners, &stop)?;
+    if let Some(admin) = admin {
+        serve_admin(&settings, &health, &metrics, admin, &listeners, &stop)?;
+    }
+    engine.spawn(FOREIGN_CHANGES_EVERY);
+    listeners.spawn(feed_watchdog(store.clone(), stop.clone()));
+    notify::ready();
+    info!(version = crate::VERSION, rules = engine.context().rules().rules.len(), "ready");
+    tokio::select! {
+        () = &mut stop_asked => {}
+        () = reload_when_asked(&settings, &engine, &health, &metrics, &mut hangup) => {}
+    }
+    info!("stopping: requests in flight are finished");
+    notify::stopping();
+    stop.cancel();
+    listeners.close();
+    let (in_time, _) =
+        tokio::join!(engine.stop(GRACE), tokio::time::timeout(HTTP_GRACE + HTTP_GRACE, listeners.wait()));
+    if !in_time {
+        warn!("a request was still open after 30 s; the next start reads its leads before it goes on");
+    }
+    store.close().await;
+    drop(lock);
+    info!("stopped");
+    Ok(())
+}
+
+fn already_running(db: &Path, pid: Option<u32>) -> Failure {
+    let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+    Failure::of(format!(
+        "{who} already works on {}: stop it first, or give this service a database of its own with --db",
+        db.display()
+    ))
+}
+
+fn serve_public(
+    settings: &Settings,
+    engine: &Arc<Engine>,
+    listener: TcpListener,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    listen::announce("public", &listener)?;
+    let intake = if settings.application_tokens.is_empty() {
+        info!("B24_APPLICATION_TOKEN is not set: no events are received, rules run by their schedules");
+        None
+    } else {
+        let host = settings.webhook.as_ref().map(crate::settings::WebhookUrl::host);
+        Some(intake::intake(engine.context(), settings.application_tokens.clone(), host, tasks))
+    };
+    tasks.spawn(listen::serve(listener, http::public(intake), stop.clone().cancelled_owned(), HTTP_GRACE));
+    Ok(())
+}
+
+fn serve_admin(
+    settings: &Settings,
+    health: &Health,
+    metrics: &Metrics,
+    listener: TcpListener,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let bound = listen::announce("admin", &listener)?;
+    let router = admin::router(Admin {
+        bound,
+        hosts: settings.admin_hosts.clone(),
+        token: settings.admin_token.clone(),
+        ready: health.readiness(),
+        overview: health.overview(),
+        metrics: metrics.clone(),
+    });
+    tasks.spawn(listen::serve(listener, router, stop.clone().cancelled_owned(), HTTP_GRACE));
+    Ok(())
+}
+
+/// SIGHUP reloads the rules: all files or none; on a mistake the old ones stay. Never returns.
+async fn reload_when_asked(
+    settings: &Settings,
+    engine: &Engine,
+    health: &Health,
+    metrics: &Metrics,
+    hangup: &mut Signal,
+) {
+    loop {
+        if hangup.recv().await.is_none() {
+            return std::future::pending().await;
+        }
+        notify::reloading();
+        match reload(settings, engine).await {
+            Ok(rules) => {
+                metrics.reload(true);
+                health.reloaded(None);
+                info!(rules, "rules reloaded");
+            }
+            Err(problems) => {
+                metrics.reload(false);
+                for problem in &problems {
+                    error!("{problem}");
+                }
+                error!(problems = problems.len(), "the rules were not reloaded; the old ones stay in force");
+                health.reloaded(Some(problems.join("\n")));
+            }
+        }
+        notify::ready();
+    }
+}
+
+async fn reload(settings: &Settings, engine: &Engine) -> Result<usize, Vec<String>> {
+    let loaded = rules::load(&settings.rules)
+        .map_err(|problems| problems.iter().map(|problem| problem.render(false)).collect::<Vec<_>>())?;
+    for warning in &loaded.warnings {
+        warn!("{}", warning.render(false));
+    }
+    if let Err(Failure::Usage(problems)) = workshop::without_token(&loaded.rules, settings) {
+        return Err(problems);
+    }
+    let count = loaded.rules.rules.len();
+    engine.reload(loaded.rules).await.map_err(|error| vec![format!("{error}")])?;
+    Ok(count)
+}
+
+/// Feeds systemd's watchdog, after a round trip through the store's writer each time.
+async fn feed_watchdog(store: Store, stop: CancellationToken) {
+    let Some(every) = notify::watchdog_interval() else { return };
+    loop {
+        match store.write(|_| Ok(())).await {
+            Ok(()) => notify::watchdog(),
+            Err(error) => error!(%error, "the database does not answer; the watchdog goes unfed"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(every) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}

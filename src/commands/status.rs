@@ -1,0 +1,124 @@
+//! `status`, `pause`, `resume`.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::print::Out;
+use super::workshop::{open_store, whose, Whose};
+use crate::clock::Clock;
+use crate::settings::Settings;
+use crate::store::control::{self, PortalStop};
+use crate::store::runs::{self, RunState};
+use crate::store::{events, jobs};
+
+#[derive(Serialize)]
+struct Status {
+    events: events::EventCounts,
+    jobs: jobs::JobCounts,
+    paused: bool,
+    last_error: Option<String>,
+    portal_stop: Option<PortalStop>,
+    held_runs: Vec<i64>,
+    next_due: Option<Timestamp>,
+    service: Service,
+}
+
+#[derive(Serialize)]
+struct Service {
+    running: bool,
+    pid: Option<u32>,
+    last_heartbeat: Option<Timestamp>,
+}
+
+/// How many runs are looked at for held ones; a rule has at most one, and expires after a day.
+const RUNS_LOOKED_AT: usize = 1000;
+
+/// Prints what waits, what was done, and what stops the work.
+pub async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
+    let store = open_store(&settings.db, false)?;
+    let (running, pid) = match whose(&settings.db)? {
+        Whose::Ours(lock) => {
+            drop(lock);
+            (false, None)
+        }
+        Whose::Service(pid) => (true, pid),
+    };
+    let status = store
+        .read(move |db| {
+            let held = runs::list(db, &runs::RunFilter { limit: RUNS_LOOKED_AT, ..runs::RunFilter::default() })?
+                .into_iter()
+                .filter(|run| run.state == RunState::Held)
+                .map(|run| run.id.0)
+                .collect();
+            Ok(Status {
+                events: events::counts(db)?,
+                jobs: jobs::counts(db)?,
+                paused: control::paused(db)?,
+                last_error: control::last_error(db)?,
+                portal_stop: control::portal_stop(db)?,
+                held_runs: held,
+                next_due: jobs::next_due(db)?,
+                service: Service { running, pid, last_heartbeat: control::last_heartbeat(db)? },
+            })
+        })
+        .await?;
+    out.object(&status)?;
+    let service = match (status.service.running, status.service.pid) {
+        (true, Some(pid)) => format!("running (pid {pid})"),
+        (true, None) => "running".to_owned(),
+        (false, _) => "not running".to_owned(),
+    };
+    out.say(format!("service   {service}"))?;
+    out.say(format!("events    {} pending, {} received", status.events.pending, status.events.total))?;
+    let jobs = &status.jobs;
+    out.say(format!("jobs      {} waiting, {} running", jobs.waiting, jobs.running))?;
+    out.say(format!(
+        "finished  {} deleted, {} already gone, {} spared, {} cancelled, {} failed",
+        jobs.deleted, jobs.already_gone, jobs.spared, jobs.cancelled, jobs.failed
+    ))?;
+    if let Some(due) = status.next_due {
+        out.say(format!("next due  {due}"))?;
+    }
+    if status.paused {
+        out.say("PAUSED: nothing is deleted until `b24-janitor resume`")?;
+    }
+    if let Some(stop) = &status.portal_stop {
+        out.say(format!("STOPPED by the portal since {}: {} {}", stop.since, stop.code, stop.text))?;
+        out.say(format!("  {}", stop.remedy))?;
+    }
+    for run in &status.held_runs {
+        out.say(format!("HELD: run {run} waits for approval; see `b24-janitor runs`"))?;
+    }
+    if let Some(error) = &status.last_error {
+        out.say(format!("last error  {error}"))?;
+    }
+    Ok(())
+}
+
+/// Stops the deleting, until [`resume`].
+pub async fn pause(settings: &Settings, out: Out) -> Result<(), Failure> {
+    let store = open_store(&settings.db, false)?;
+    let now = Clock::System.now();
+    store.write(move |db| control::set_paused(db, true, now)).await?;
+    out.object(&serde_json::json!({ "paused": true }))?;
+    out.say("paused: nothing is claimed any more; requests in flight are finished. `b24-janitor resume` goes on")?;
+    store.close().await;
+    Ok(())
+}
+
+/// Lets the deleting go on, after `pause` or after the portal refused every call.
+pub async fn resume(settings: &Settings, out: Out) -> Result<(), Failure> {
+    let store = open_store(&settings.db, false)?;
+    let now = Clock::System.now();
+    store
+        .write(move |db| {
+            control::clear_portal_stop(db)?;
+            control::set_paused(db, false, now)
+        })
+        .await?;
+    out.object(&serde_json::json!({ "paused": false }))?;
+    out.say("resumed: jobs that are due are deleted")?;
+    store.close().await;
+    Ok(())
+}

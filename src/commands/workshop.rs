@@ -1,0 +1,168 @@
+//! What commands are made of: settings, rules, the database, the portal, an engine. Each command takes what it needs.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+use super::failure::Failure;
+use super::print::{Out, complain};
+use crate::clock::Clock;
+use crate::core::rule::{Rule, RuleSet};
+use crate::engine::{Engine, Parts};
+use crate::metrics::Metrics;
+use crate::portal::{Observer, Portal, PortalOptions};
+use crate::rules;
+use crate::settings::{Flags, LogFormat, Need, Settings, Source};
+use crate::store::{Lock, LockError, OpenError, OpenOptions, Store, Threads};
+
+/// Reads the settings; every problem in one pass.
+pub fn settings(flags: &Flags, need: Need) -> Result<Settings, Failure> {
+    Settings::load(flags, &Source::process(), need).map_err(|problems| Failure::settings(&problems))
+}
+
+/// Sends the log to standard error. `quiet` commands log warnings only, unless the settings say otherwise.
+pub fn start_log(settings: &Settings, quiet: bool) {
+    let filter = if quiet && settings.log_is_default { "warn" } else { settings.log.as_str() };
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let stderr = BoxMakeWriter::new(std::io::stderr);
+    // Under systemd the journal stamps the time and keeps the colours out.
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(ansi);
+    // A second call (a test in the same process) keeps the first subscriber.
+    let _ = match (settings.log_format, journal) {
+        (LogFormat::Json, _) => log.json().try_init(),
+        (LogFormat::Text, true) => log.without_time().with_target(false).try_init(),
+        (LogFormat::Text, false) => log.with_target(false).try_init(),
+    };
+}
+
+/// Loads the rules; every problem of all files, as a compiler prints them.
+pub fn load_rules(settings: &Settings) -> Result<RuleSet, Failure> {
+    match rules::load(&settings.rules) {
+        Ok(loaded) => {
+            for warning in &loaded.warnings {
+                complain(warning.render(false));
+            }
+            without_token(&loaded.rules, settings)?;
+            Ok(loaded.rules)
+        }
+        Err(problems) => {
+            Err(Failure::Usage(problems.iter().map(|problem| problem.render(Out::color())).collect()))
+        }
+    }
+}
+
+/// A rule with `events` needs the token that events are recognised by.
+pub fn without_token(rules: &RuleSet, settings: &Settings) -> Result<(), Failure> {
+    if !settings.application_tokens.is_empty() {
+        return Ok(());
+    }
+    let problems: Vec<String> = rules
+        .rules
+        .iter()
+        .filter(|rule| !rule.events.is_empty())
+        .map(|rule| {
+            format!(
+                "{}:{}: error[events-without-token]: rule {} has `events`, but B24_APPLICATION_TOKEN is not set\n  \
+                 help: set it to the token that Bitrix24 shows for the outgoing webhook, or remove `events` from the rule",
+                rule.place.file, rule.place.line, rule.name
+            )
+        })
+        .collect();
+    if problems.is_empty() { Ok(()) } else { Err(Failure::Usage(problems)) }
+}
+
+/// Opens the database of a service, or the one that commands share with it.
+pub fn open_store(path: &Path, create: bool) -> Result<Store, Failure> {
+    match Store::open(path, OpenOptions { threads: Threads::Own, create }) {
+        Ok(store) => Ok(store),
+        Err(OpenError::Missing { .. }) => Err(Failure::of(format!(
+            "there is no database at {}: start `b24-janitor serve` first, or name another with --db or JANITOR_DB",
+            path.display()
+        ))),
+        Err(error) => Err(Failure::Failed(anyhow::Error::new(error))),
+    }
+}
+
+/// Who works on the database.
+pub enum Whose {
+    /// This process, alone; the lock is held as long as this lives.
+    Ours(Lock),
+    /// A running service, whose process id is this, where it is known.
+    Service(Option<u32>),
+}
+
+/// Takes the database's lock, or finds out who has it.
+pub fn whose(path: &Path) -> Result<Whose, Failure> {
+    match Lock::acquire(path) {
+        Ok(lock) => Ok(Whose::Ours(lock)),
+        Err(LockError::Held { pid, .. }) => Ok(Whose::Service(pid)),
+        Err(error) => Err(Failure::Failed(anyhow::Error::new(error))),
+    }
+}
+
+/// The rule of that name, or an error that lists the names there are.
+pub fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Failure> {
+    rules.rule(name).ok_or_else(|| {
+        let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
+        Failure::usage(format!("there is no rule `{name}`; the rules are: {}", names.join(", ")))
+    })
+}
+
+/// The portal's client; its exchanges are counted in `metrics`.
+pub fn portal(settings: &Settings, rules: &RuleSet, metrics: &Metrics) -> Result<Portal, Failure> {
+    observed_portal(settings, rules, metrics, Arc::new(|_| ()))
+}
+
+/// The portal's client; its exchanges are counted in `metrics`, and `also` hears of them.
+pub fn observed_portal(
+    settings: &Settings,
+    rules: &RuleSet,
+    metrics: &Metrics,
+    also: Observer,
+) -> Result<Portal, Failure> {
+    let Some(webhook) = &settings.webhook else {
+        return Err(Failure::usage("B24_WEBHOOK_URL is not set: this command asks the portal"));
+    };
+    let transport = Portal::http().map_err(|error| Failure::Failed(anyhow::Error::new(error)))?;
+    let counted = counting(metrics.clone());
+    let observer: Observer = Arc::new(move |call| {
+        counted(call);
+        also(call);
+    });
+    Ok(Portal::new(
+        transport,
+        PortalOptions {
+            webhook: webhook.secret(),
+            limits: rules.portal,
+            clock: Clock::System,
+            observer: Some(observer),
+        },
+    ))
+}
+
+/// Counts exchanges with the portal.
+pub fn counting(metrics: Metrics) -> Observer {
+    Arc::new(move |call| {
+        let took = Duration::try_from_secs_f64(call.seconds).unwrap_or_default();
+        metrics.portal_request(call.method, call.result, took, call.operating);
+        for (method, seconds) in &call.nested {
+            metrics.portal_operating(method, *seconds);
+        }
+    })
+}
+
+/// What an engine is made of.
+pub fn parts(store: Store, portal: Portal, metrics: Metrics) -> Parts {
+    Parts { store, portal, clock: Clock::System, metrics, seed: fastrand::u64(..) }
+}
+
+/// An engine over the settings' portal and this store.
+pub async fn engine(settings: &Settings, rules: RuleSet, store: Store, metrics: Metrics) -> Result<Engine, Failure> {
+    let portal = portal(settings, &rules, &metrics)?;
+    Ok(Engine::start(parts(store, portal, metrics), rules).await?)
+}

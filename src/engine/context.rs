@@ -1,0 +1,217 @@
+//! What every loop of the engine shares: the store, the portal, the clock, the rules in force, and the two things
+//! that happen everywhere: trying again patiently, and stopping when the portal refuses everything.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use super::Parts;
+use crate::clock::Clock;
+use crate::core::outcome::Fault;
+use crate::core::retry;
+use crate::core::rule::RuleSet;
+use crate::metrics::Metrics;
+use crate::portal::{CallError, Class, Portal};
+use crate::store::control::{self, PortalStop};
+use crate::store::{Store, StoreError};
+
+/// Shared by the loops; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The database.
+    pub store: Store,
+    /// The portal.
+    pub portal: Portal,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The rules in force; a new version replaces the old one whole.
+    pub rules: watch::Receiver<Arc<RuleSet>>,
+    /// Cancelled when the service is to stop: no new work is begun.
+    pub stop: CancellationToken,
+    pub(super) rng: Arc<Mutex<fastrand::Rng>>,
+    pub(super) evaluating: Arc<Mutex<HashSet<String>>>,
+}
+
+/// How often a read is tried before its caller hears of the failure. With the delays of [`retry`] that is about ten
+/// minutes, after which a run fails and the next one comes by schedule.
+const READ_TRIES: u32 = 7;
+
+impl Context {
+    pub(super) fn new(parts: Parts, rules: watch::Receiver<Arc<RuleSet>>) -> Context {
+        let Parts { store, portal, clock, metrics, seed } = parts;
+        Context {
+            store,
+            portal,
+            clock,
+            metrics,
+            rules,
+            stop: CancellationToken::new(),
+            rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
+            evaluating: Arc::default(),
+        }
+    }
+
+    /// A context that only looks: for a command that plans without a service. Nothing is recovered and no rule is
+    /// taken into force.
+    pub fn observing(parts: Parts, rules: RuleSet) -> Context {
+        Context::new(parts, watch::channel(Arc::new(rules)).1)
+    }
+
+    /// The rules in force.
+    pub fn rules(&self) -> Arc<RuleSet> {
+        self.rules.borrow().clone()
+    }
+
+    /// A random number in 0 … 1.
+    pub fn jitter(&self) -> f64 {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).f64()
+    }
+
+    /// When to try again after `tries` failures.
+    pub fn retry_at(&self, now: Timestamp, tries: u32) -> Timestamp {
+        retry::at(now, tries, self.jitter())
+    }
+
+    /// Makes a read call, and makes it again while the portal's answer asks for another try. A portal-level error is
+    /// recorded, so that the worker stops, and returned at once.
+    pub async fn patiently<T, Call, Reply>(&self, mut call: Call) -> Result<T, CallError>
+    where
+        Call: FnMut() -> Reply,
+        Reply: Future<Output = Result<T, CallError>>,
+    {
+        let mut tries = 0;
+        loop {
+            let error = match call().await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
+            };
+            self.note(&error).await;
+            tries += 1;
+            match error.class {
+                Class::Retry | Class::PausePortal | Class::PauseMethod | Class::Malformed
+                    if tries < READ_TRIES =>
+                {
+                    let at = self.retry_at(self.clock.now(), tries - 1);
+                    warn!(error = %error.fault, tries, "the portal did not answer a read; trying again");
+                    tokio::select! {
+                        () = self.clock.sleep_until(at) => {}
+                        () = self.stop.cancelled() => return Err(error),
+                    }
+                }
+                Class::Retry
+                | Class::PausePortal
+                | Class::PauseMethod
+                | Class::Malformed
+                | Class::RefreshToken
+                | Class::StopPortal
+                | Class::StopPortalForPerson
+                | Class::Final
+                | Class::Confirm => return Err(error),
+            }
+        }
+    }
+
+    /// Records an error that concerns the whole portal; others are the caller's business.
+    pub async fn note(&self, error: &CallError) {
+        match error.class {
+            Class::StopPortal | Class::RefreshToken => {
+                self.stop_portal(&error.fault, error.remedy, false).await
+            }
+            Class::StopPortalForPerson => self.stop_portal(&error.fault, error.remedy, true).await,
+            Class::Retry
+            | Class::PausePortal
+            | Class::PauseMethod
+            | Class::Malformed
+            | Class::Final
+            | Class::Confirm => {}
+        }
+    }
+
+    /// Stops the worker, not the jobs: nothing is claimed until the portal is back.
+    pub async fn stop_portal(&self, fault: &Fault, remedy: &str, needs_person: bool) {
+        let now = self.clock.now();
+        error!(error = %fault, remedy, "the portal refuses every call: deletions wait, nothing is lost");
+        let stop =
+            PortalStop { code: fault.code.clone(), text: fault.text.clone(), since: now, needs_person };
+        let stored = self
+            .store
+            .write(move |db| {
+                control::set_last_error(db, Some(&format!("{}: {}", stop.code, stop.text)), now)?;
+                control::set_portal_stop(db, &stop)
+            })
+            .await;
+        if let Err(error) = stored {
+            error!(%error, "could not record that the portal stopped");
+        }
+    }
+
+    /// Whether a rule is being evaluated.
+    pub(super) fn is_evaluating(&self, rule: &str) -> bool {
+        self.evaluating.lock().unwrap_or_else(PoisonError::into_inner).contains(rule)
+    }
+
+    /// Marks a rule as being evaluated, so that it never overlaps itself; `None` if it is.
+    pub(super) fn begin(&self, rule: &str) -> Option<Evaluating> {
+        let mut evaluating = self.evaluating.lock().unwrap_or_else(PoisonError::into_inner);
+        evaluating
+            .insert(rule.to_owned())
+            .then(|| Evaluating { rule: rule.to_owned(), set: Arc::clone(&self.evaluating) })
+    }
+}
+
+/// What the administrator does about a portal that refuses every call.
+pub fn remedy_of(stop: &PortalStop) -> &'static str {
+    crate::portal::remedy(&Fault::new(stop.code.clone(), &stop.text))
+}
+
+/// A rule under evaluation; the mark goes with it.
+pub(super) struct Evaluating {
+    rule: String,
+    set: Arc<Mutex<HashSet<String>>>,
+}
+
+impl Drop for Evaluating {
+    fn drop(&mut self) {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.rule);
+    }
+}
+
+/// Why the engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The database failed.
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    /// The portal answered with an error.
+    #[error("{}: {}", .0.fault, .0.remedy)]
+    Portal(Box<CallError>),
+    /// The portal returned a lead that the filter excludes: nothing it listed can be trusted.
+    #[error("filter_not_honoured: lead {lead}: {clause}; nothing was enqueued")]
+    FilterNotHonoured {
+        /// The lead.
+        lead: crate::core::lead::LeadId,
+        /// What contradicts the filter.
+        clause: String,
+    },
+    /// No rule has that name.
+    #[error("there is no rule `{0}`")]
+    NoSuchRule(String),
+    /// The rule is being evaluated already.
+    #[error("rule `{0}` is being evaluated already")]
+    AlreadyRunning(String),
+    /// The service is stopping.
+    #[error("the service is stopping")]
+    Stopping,
+}
+
+impl From<CallError> for EngineError {
+    fn from(error: CallError) -> EngineError {
+        EngineError::Portal(Box::new(error))
+    }
+}

@@ -1,0 +1,163 @@
+//! What the service does beside its work: it notices what other processes wrote into the database (`pause`, `approve`,
+//! `run`), answers the requests of commands, shows that it lives, tidies up, and asks a portal that stopped whether it
+//! is back.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use super::context::{Context, EngineError};
+use super::evaluator::{self, Evaluated};
+use super::probe::StopProbe;
+use crate::core::rule::RuleSet;
+use crate::metrics;
+use crate::store::requests::{self, Request};
+use crate::store::runs::{self, Trigger};
+use crate::store::{control, copies, events, jobs, prune};
+
+/// How often the database is asked whether another process wrote: `pause` must act within a second.
+pub const FOREIGN_CHANGES_EVERY: SignedDuration = SignedDuration::from_millis(250);
+/// How often the service writes that it lives; the distance from the last one to the next start is a gap.
+const HEARTBEAT_EVERY: SignedDuration = SignedDuration::from_secs(20);
+/// How often old rows are looked for.
+const TIDY_EVERY: SignedDuration = SignedDuration::from_mins(1);
+/// Rows pruned in one transaction, so that the writer is never held long.
+const PRUNE_ROWS: u32 = 1000;
+/// A service that was silent for longer than this may have missed events.
+const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
+
+/// Runs until the service stops. `look_every` is how often other processes' writes are looked for.
+pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDuration) {
+    let mut heartbeat_due = Timestamp::MIN;
+    let mut tidy_due = Timestamp::MIN;
+    let mut probe = StopProbe::default();
+    while !ctx.stop.is_cancelled() {
+        let now = ctx.clock.now();
+        let step = async {
+            ctx.store.poll_foreign_changes().await?;
+            take_requests(&ctx, &tasks).await?;
+            if now >= heartbeat_due {
+                ctx.store.write(move |db| control::heartbeat(db, now)).await?;
+                heartbeat_due = now.checked_add(HEARTBEAT_EVERY).unwrap_or(Timestamp::MAX);
+            }
+            if now >= tidy_due {
+                tidy(&ctx, now).await?;
+                tidy_due = now.checked_add(TIDY_EVERY).unwrap_or(Timestamp::MAX);
+            }
+            publish_metrics(&ctx).await?;
+            probe.step(&ctx).await
+        };
+        if let Err(error) = step.await {
+            error!(%error, "the database does not answer");
+        }
+        tokio::select! {
+            () = ctx.clock.sleep_until(now.checked_add(look_every).unwrap_or(Timestamp::MAX)) => {}
+            () = ctx.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Called once at start: downtime is a gap, since the portal never sends an event again.
+pub(super) async fn note_downtime(ctx: &Context) -> Result<(), EngineError> {
+    let now = ctx.clock.now();
+    let missed = ctx
+        .store
+        .write(move |db| {
+            let last = control::last_heartbeat(db)?;
+            let missed = last.filter(|last| now.duration_since(*last) > SILENCE_IS_A_GAP);
+            if let Some(last) = missed {
+                events::record_gap(db, &format!("the service was down since {last}"), now)?;
+            }
+            control::heartbeat(db, now)?;
+            Ok(missed)
+        })
+        .await?;
+    if let Some(since) = missed {
+        info!(%since, "the service was down: rules with events sweep once");
+    }
+    Ok(())
+}
+
+async fn publish_metrics(ctx: &Context) -> Result<(), EngineError> {
+    let (counts, paused) = ctx.store.read(|db| Ok((jobs::counts(db)?, control::paused(db)?))).await?;
+    let done = counts.total() - counts.waiting - counts.running;
+    ctx.metrics.set_jobs(metrics::JobCounts { waiting: counts.waiting, running: counts.running, done });
+    ctx.metrics.set_paused(paused);
+    Ok(())
+}
+
+async fn tidy(ctx: &Context, now: Timestamp) -> Result<(), EngineError> {
+    let keep = ctx.rules().keep_history;
+    let before = keep.before(now);
+    let expired = ctx
+        .store
+        .write(move |db| {
+            copies::expire(db, now, PRUNE_ROWS)?;
+            requests::expire(db, now)?;
+            prune::prune(db, before, PRUNE_ROWS)?;
+            runs::expire_held(db, now)
+        })
+        .await?;
+    if expired > 0 {
+        warn!(runs = expired, "held runs expired: nobody approved them within 24 hours");
+    }
+    Ok(())
+}
+
+async fn take_requests(ctx: &Context, tasks: &TaskTracker) -> Result<(), EngineError> {
+    let now = ctx.clock.now();
+    if !ctx.store.read(requests::any_pending).await? {
+        return Ok(());
+    }
+    for request in ctx.store.write(move |db| requests::take(db, now)).await? {
+        let (ctx, rules) = (ctx.clone(), ctx.rules());
+        tasks.spawn(async move { answer(ctx, rules, request).await });
+    }
+    Ok(())
+}
+
+/// A request of a command that needs the portal: the pace is one, so the running service does it.
+async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
+    let outcome = match request.kind.as_str() {
+        "run" => run_rule(&ctx, &rules, &request.args_json).await,
+        "plan" => plan_rule(&ctx, &rules, &request.args_json).await,
+        other => Err(format!("this service does not know the request `{other}`")),
+    };
+    let now = ctx.clock.now();
+    let (ok, result) = match outcome {
+        Ok(value) => (true, value.to_string()),
+        Err(message) => (false, json!({ "error": message }).to_string()),
+    };
+    if let Err(error) = ctx.store.write(move |db| requests::answer(db, request.id, ok, &result, now)).await {
+        error!(%error, "could not answer a command");
+    }
+}
+
+fn named_rule<'a>(rules: &'a RuleSet, args: &str) -> Result<&'a crate::core::rule::Rule, String> {
+    let args: serde_json::Value = serde_json::from_str(args).map_err(|error| error.to_string())?;
+    let name = args.get("rule").and_then(serde_json::Value::as_str).unwrap_or_default();
+    rules.rule(name).ok_or_else(|| {
+        let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
+        format!("the running service has no rule `{name}`; it has: {}", names.join(", "))
+    })
+}
+
+async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_json::Value, String> {
+    let rule = named_rule(rules, args)?;
+    match evaluator::evaluate(ctx, rules, rule, Trigger::Manual).await {
+        Ok(Evaluated::Run(run)) => serde_json::to_value(&*run).map_err(|error| error.to_string()),
+        Ok(Evaluated::SkippedHeld(run)) => Err(format!("run {run} of this rule is held")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn plan_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_json::Value, String> {
+    let rule = named_rule(rules, args)?;
+    match evaluator::plan(ctx, rules, rule, |_| ()).await {
+        Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}

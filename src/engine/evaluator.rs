@@ -1,0 +1,398 @@
+//! One evaluation of a rule: survey, our own protections, caps, and then one transaction that enqueues or nothing.
+//!
+//! Invariants: nothing is enqueued before the whole match set is known; a run that failed enqueued nothing; for an
+//! enqueued run matched = protected + already waiting + enqueued. A rule never overlaps itself.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::context::{Context, EngineError};
+use super::survey::{Breakdown, Kept, SampleLead, Survey, survey};
+use crate::core::caps::{self, Cap, MatchSet};
+use crate::core::decide::whole_seconds;
+use crate::core::lead::LeadId;
+use crate::core::rule::{Mode, Rule, RuleSet};
+use crate::store::RunId;
+use crate::store::runs::{self, JoinHeld, NewRun, Run, RunEnd, RunState, Trigger};
+use crate::store::{jobs, protections};
+
+/// What a rule would delete now.
+#[derive(Debug, Serialize)]
+pub struct PlanReport {
+    /// The rule.
+    pub rule: String,
+    /// Its mode.
+    pub mode: Mode,
+    /// Leads that it selects, protected ones included.
+    pub matched: u64,
+    /// Of these, kept by a protection.
+    pub protected: u64,
+    /// Leads that could not be judged; kept.
+    pub undecidable: u64,
+    /// Leads that the portal returned and our matcher refused on a text.
+    pub left_out: u64,
+    /// Of the matched, those that wait already.
+    pub already_waiting: u64,
+    /// Of the matched, those that a run would enqueue.
+    pub would_delete: u64,
+    /// Why a run would be held; `null` if it would not.
+    pub held: Option<String>,
+    /// Counts of the selected leads.
+    #[serde(flatten)]
+    pub breakdown: Breakdown,
+    /// The first selected leads.
+    pub sample: Vec<SampleLead>,
+}
+
+/// The match set after our own protections, and what the caps say.
+struct Weighed {
+    protected: u64,
+    already_waiting: u64,
+    would_enqueue: u64,
+    cap: Cap,
+}
+
+/// What happened to a trigger.
+#[derive(Debug)]
+pub enum Evaluated {
+    /// A run was made; here it is.
+    Run(Box<Run>),
+    /// A run of this rule is held and waits for a person: scheduled runs are skipped meanwhile.
+    SkippedHeld(RunId),
+}
+
+/// Says what a rule would do now; changes nothing. `progress` hears how many leads were read so far.
+pub async fn plan(
+    ctx: &Context,
+    rules: &RuleSet,
+    rule: &Rule,
+    progress: impl Fn(u64),
+) -> Result<PlanReport, EngineError> {
+    let now = whole_seconds(ctx.clock.now());
+    let survey = survey(ctx, rules, rule, now, |_, read| {
+        progress(read);
+        std::future::ready(Ok(()))
+    })
+    .await?;
+    let weighed = weigh(ctx, rule, &survey, now).await?;
+    Ok(PlanReport {
+        rule: rule.name.to_string(),
+        mode: rule.mode,
+        matched: weighed.protected + weighed.already_waiting + weighed.would_enqueue,
+        protected: weighed.protected,
+        undecidable: survey.undecidable,
+        left_out: survey.left_out,
+        already_waiting: weighed.already_waiting,
+        would_delete: weighed.would_enqueue,
+        held: match weighed.cap {
+            Cap::Proceed => None,
+            Cap::Hold(reason) => Some(reason.to_string()),
+        },
+        breakdown: survey.breakdown,
+        sample: survey.sample,
+    })
+}
+
+/// Evaluates a rule over all leads and enqueues what it selects.
+pub async fn evaluate(
+    ctx: &Context,
+    rules: &RuleSet,
+    rule: &Rule,
+    trigger: Trigger,
+) -> Result<Evaluated, EngineError> {
+    let name = rule.name.to_string();
+    let _mark = ctx.begin(&name).ok_or_else(|| EngineError::AlreadyRunning(name.clone()))?;
+    let now = whole_seconds(ctx.clock.now());
+    if let Some(held) = held_run(ctx, &name).await? {
+        if trigger != Trigger::Manual {
+            warn!(rule = name, run = %held.id, "skipped: an earlier run is held and waits for approval");
+            return Ok(Evaluated::SkippedHeld(held.id));
+        }
+        let id = held.id;
+        ctx.store.write(move |db| runs::supersede(db, id, now)).await?;
+    }
+    let run = start(ctx, rule, trigger, now).await?;
+    let surveyed = survey(ctx, rules, rule, now, |kept, _| spare_kept(ctx.clone(), name.clone(), kept)).await;
+    let ended = match surveyed {
+        Ok(survey) => conclude(ctx, rule, run, survey, now).await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => {}
+        // Left as it is: the next start marks it interrupted, and makes it up.
+        Err(EngineError::Stopping) => return Err(EngineError::Stopping),
+        Err(error) => fail(ctx, run, &error).await?,
+    }
+    ctx.metrics.rule_ran(&name, ctx.clock.now());
+    finished(ctx, run).await
+}
+
+async fn held_run(ctx: &Context, rule: &str) -> Result<Option<Run>, EngineError> {
+    let rule = rule.to_owned();
+    Ok(ctx.store.read(move |db| runs::held_run(db, &rule)).await?)
+}
+
+async fn finished(ctx: &Context, run: RunId) -> Result<Evaluated, EngineError> {
+    let run = ctx.store.read(move |db| runs::get(db, run)).await?.ok_or(EngineError::Stopping)?;
+    match run.state {
+        RunState::Failed => warn!(
+            run = %run.id, rule = run.rule, error = run.error.as_deref().unwrap_or_default(), "run failed"
+        ),
+        RunState::Held => warn!(
+            run = %run.id, rule = run.rule, would_enqueue = run.would_enqueue,
+            reason = run.held_reason.as_deref().unwrap_or_default(),
+            "run held: approve it with `b24-janitor approve {} --count {}`", run.id, run.would_enqueue
+        ),
+        RunState::Running | RunState::Planned | RunState::Enqueued => info!(
+            run = %run.id, rule = run.rule, state = run.state.as_str(), matched = run.matched,
+            protected = run.protected, undecidable = run.undecidable, already_waiting = run.already_waiting,
+            enqueued = run.enqueued, "run finished"
+        ),
+    }
+    Ok(Evaluated::Run(Box::new(run)))
+}
+
+pub(super) async fn start(
+    ctx: &Context,
+    rule: &Rule,
+    trigger: Trigger,
+    now: Timestamp,
+) -> Result<RunId, EngineError> {
+    let new = NewRun { rule: rule.name.to_string(), rule_text: rule.text(), trigger, mode: rule.mode };
+    Ok(ctx.store.write(move |db| runs::start(db, &new, now)).await?)
+}
+
+async fn fail(ctx: &Context, run: RunId, error: &EngineError) -> Result<(), EngineError> {
+    let now = ctx.clock.now();
+    let end = RunEnd { state: RunState::Failed, error: Some(error.to_string()), ..RunEnd::default() };
+    let text = error.to_string();
+    ctx.store
+        .write(move |db| {
+            crate::store::control::set_last_error(db, Some(&text), now)?;
+            runs::finish(db, run, &end, now)
+        })
+        .await?;
+    Ok(())
+}
+
+/// A full read that shows a waiting job's lead no longer matching spares it at once.
+async fn spare_kept(ctx: Context, rule: String, kept: Vec<Kept>) -> Result<(), EngineError> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let now = ctx.clock.now();
+    let leads: Vec<LeadId> = kept.iter().map(|kept| kept.lead).collect();
+    let live = ctx.store.read(move |db| jobs::live_jobs(db, &leads)).await?;
+    let mut spared: Vec<Kept> = kept;
+    spared.retain(|kept| {
+        live.get(&kept.lead).is_some_and(|job| job.rule == rule && job.state == jobs::JobState::Waiting)
+    });
+    if spared.is_empty() {
+        return Ok(());
+    }
+    let count = ctx
+        .store
+        .write(move |db| {
+            let mut count = 0u64;
+            for kept in &spared {
+                count += u64::from(jobs::spare_waiting_of_lead(db, kept.lead, &kept.reason, now)?);
+            }
+            Ok(count)
+        })
+        .await?;
+    for _ in 0..count {
+        ctx.metrics.job_finished(crate::core::outcome::Outcome::Spared.as_str());
+    }
+    Ok(())
+}
+
+/// How many earlier runs the anomaly cap is shown.
+const EARLIER_RUNS: u32 = caps::ANOMALY_WINDOW as u32;
+
+/// Applies our own protections and the caps.
+async fn weigh(ctx: &Context, rule: &Rule, survey: &Survey, now: Timestamp) -> Result<Weighed, EngineError> {
+    let (leads, name, text) = (survey.selected.clone(), rule.name.to_string(), rule.text());
+    let (own, already_waiting, earlier) = ctx
+        .store
+        .read(move |db| {
+            let own = protections::lead_protections(db, &leads, &name, now)?;
+            let free: Vec<LeadId> = leads.into_iter().filter(|lead| !own.contains_key(lead)).collect();
+            let live = jobs::live_jobs(db, &free)?.len() as u64;
+            Ok((own.len() as u64, live, runs::enqueued_counts(db, &name, &text, EARLIER_RUNS)?))
+        })
+        .await?;
+    let would_enqueue = survey.selected.len() as u64 - own - already_waiting;
+    let mut set = MatchSet { would_enqueue, already_waiting, readable: None };
+    if caps::needs_readable(&set) {
+        set.readable = Some(ctx.patiently(|| ctx.portal.count()).await?);
+    }
+    let cap = caps::check(&rule.limits, &set, &earlier);
+    Ok(Weighed { protected: survey.protected + own, already_waiting, would_enqueue, cap })
+}
+
+async fn conclude(
+    ctx: &Context,
+    rule: &Rule,
+    run: RunId,
+    survey: Survey,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    let weighed = weigh(ctx, rule, &survey, now).await?;
+    let mut end = RunEnd {
+        state: RunState::Planned,
+        matched: weighed.protected + weighed.already_waiting + weighed.would_enqueue,
+        protected: weighed.protected,
+        undecidable: survey.undecidable,
+        already_waiting: weighed.already_waiting,
+        would_enqueue: weighed.would_enqueue,
+        left_out: survey.left_out,
+        ..RunEnd::default()
+    };
+    let selected = survey.selected;
+    let (name, at) = (rule.name.to_string(), ctx.clock.now());
+    match (rule.mode, weighed.cap) {
+        (Mode::Plan, _) => ctx.store.write(move |db| runs::finish(db, run, &end, at)).await?,
+        (Mode::Delete, Cap::Hold(reason)) => {
+            end.state = RunState::Held;
+            end.held_reason = Some(reason.to_string());
+            ctx.store
+                .write(move |db| {
+                    let own = protections::lead_protections(db, &selected, &name, at)?;
+                    let live = jobs::live_jobs(db, &selected)?;
+                    let free: Vec<LeadId> = selected
+                        .into_iter()
+                        .filter(|lead| !own.contains_key(lead) && !live.contains_key(lead))
+                        .collect();
+                    end.would_enqueue = free.len() as u64;
+                    runs::store_matches(db, run, &free)?;
+                    runs::finish(db, run, &end, at)
+                })
+                .await?;
+        }
+        (Mode::Delete, Cap::Proceed) => {
+            end.state = RunState::Enqueued;
+            let (grace, due_at) = (rule.grace_period, rule.grace_period.after(at));
+            let kept_by_rules = survey.protected;
+            ctx.store
+                .write(move |db| {
+                    // Once more inside the transaction: a person may have cancelled a job since the caps were checked.
+                    let own = protections::lead_protections(db, &selected, &name, at)?;
+                    let free: Vec<LeadId> =
+                        selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
+                    let done =
+                        jobs::enqueue(db, run, &name, &free, grace.seconds().unsigned_abs(), due_at, at)?;
+                    end.protected = kept_by_rules + own.len() as u64;
+                    end.already_waiting = done.already_waiting;
+                    end.enqueued = done.enqueued;
+                    end.would_enqueue = done.enqueued;
+                    end.matched = end.protected + end.already_waiting + end.enqueued;
+                    runs::finish(db, run, &end, at)
+                })
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Leads that an event rule selected among those whose events came in.
+pub(super) struct EventMatches {
+    pub selected: Vec<LeadId>,
+    pub protected: u64,
+    pub undecidable: u64,
+}
+
+/// How far back the caps of event runs look.
+const EVENT_WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+/// Enqueues what an event rule selected. The caps count the rule's matches by event over the last 24 hours; past a cap
+/// the run is held, and while one is held later events of the rule join it.
+pub(super) async fn enqueue_by_event(
+    ctx: &Context,
+    rule: &Rule,
+    matches: EventMatches,
+) -> Result<(), EngineError> {
+    let now = ctx.clock.now();
+    let name = rule.name.to_string();
+    let since = now.checked_sub(EVENT_WINDOW).unwrap_or(Timestamp::MIN);
+    let before = {
+        let name = name.clone();
+        ctx.store.read(move |db| runs::event_matches_since(db, &name, since)).await?
+    };
+    let mut set = MatchSet {
+        would_enqueue: before + matches.selected.len() as u64,
+        already_waiting: 0,
+        readable: None,
+    };
+    if rule.mode == Mode::Delete && caps::needs_readable(&set) {
+        set.readable = Some(ctx.patiently(|| ctx.portal.count()).await?);
+    }
+    let cap = caps::check(&rule.limits, &set, &[]);
+    let held = held_run(ctx, &name).await?;
+    let new = NewRun { rule: name.clone(), rule_text: rule.text(), trigger: Trigger::Event, mode: rule.mode };
+    let grace = rule.grace_period;
+    let run = ctx
+        .store
+        .write(move |db| {
+            let own = protections::lead_protections(db, &matches.selected, &name, now)?;
+            let free: Vec<LeadId> =
+                matches.selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
+            let protected = matches.protected + own.len() as u64;
+            let live = jobs::live_jobs(db, &free)?;
+            if new.mode == Mode::Delete
+                && let Some(held) = held
+            {
+                let joining: Vec<LeadId> = free.into_iter().filter(|lead| !live.contains_key(lead)).collect();
+                let more = JoinHeld {
+                    protected,
+                    undecidable: matches.undecidable,
+                    already_waiting: live.len() as u64,
+                    left_out: 0,
+                };
+                if runs::add_to_held(db, held.id, &joining, &more)?.is_some() {
+                    return Ok(held.id);
+                }
+                // It was approved or ended meanwhile; these leads wait for the rule's next run.
+                return Ok(held.id);
+            }
+            let run = runs::start(db, &new, now)?;
+            let mut end = RunEnd {
+                state: RunState::Planned,
+                matched: protected + free.len() as u64,
+                protected,
+                undecidable: matches.undecidable,
+                already_waiting: live.len() as u64,
+                would_enqueue: (free.len() - live.len()) as u64,
+                ..RunEnd::default()
+            };
+            match (new.mode, cap) {
+                (Mode::Plan, _) => {}
+                (Mode::Delete, Cap::Hold(reason)) => {
+                    end.state = RunState::Held;
+                    end.held_reason = Some(reason.to_string());
+                    let free: Vec<LeadId> =
+                        free.into_iter().filter(|lead| !live.contains_key(lead)).collect();
+                    runs::store_matches(db, run, &free)?;
+                }
+                (Mode::Delete, Cap::Proceed) => {
+                    let done = jobs::enqueue(
+                        db,
+                        run,
+                        &new.rule,
+                        &free,
+                        grace.seconds().unsigned_abs(),
+                        grace.after(now),
+                        now,
+                    )?;
+                    end.state = RunState::Enqueued;
+                    end.enqueued = done.enqueued;
+                    end.already_waiting = done.already_waiting;
+                }
+            }
+            runs::finish(db, run, &end, now)?;
+            Ok(run)
+        })
+        .await?;
+    ctx.metrics.rule_ran(rule.name.as_str(), now);
+    finished(ctx, run).await.map(|_| ())
+}

@@ -1,0 +1,348 @@
+//! Turns stored events into decisions: coalesced by lead, up to 50 leads a request.
+//!
+//! Races, and how each is decided:
+//! * an event arrives while its lead is being evaluated: the row taken is not the row it joins, so it is evaluated
+//!   again;
+//! * an event arrives for a lead between its re-read and its deletion: the worker looks for it in the transaction that
+//!   marks the deletion as sent, and reads again (see [`super::lane`]);
+//! * our own deletions come back as `ONCRMLEADDELETE`: a job that is being deleted is left alone;
+//! * events of a lead in the wrong order (update after delete): the lead is absent from the list, and processed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, info, warn};
+
+use super::context::{Context, EngineError};
+use super::evaluator::{self, EventMatches};
+use crate::core::batch_size;
+use crate::core::decide::{LastLook, Verdict, decide, last_look, whole_seconds};
+use crate::core::lead::{Lead, LeadId, read_time};
+use crate::core::outcome::Outcome;
+use crate::core::rule::{LeadEvent, RuleSet};
+use crate::portal::{CallError, Class};
+use crate::store::EventId;
+use crate::store::events::{self, PendingLead};
+use crate::store::jobs::{self, JobState, LeadGone};
+use crate::store::protections::{self, ProtectionReason};
+use crate::store::runs::Trigger;
+
+/// A lead older than this when its ADD event comes is no new lead but one restored from the recycle bin.
+const RESTORED_IF_OLDER: SignedDuration = SignedDuration::from_hours(1);
+/// How long a restored lead is protected from every rule.
+const RESTORED_PROTECTION: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// A rule is swept because of a gap at most this often.
+const GAP_SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(5);
+/// How long the inbox sleeps when nothing wakes it: a safety net under the change notice of the store.
+const IDLE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Processes events until the service stops.
+pub(super) async fn run(ctx: Context) {
+    let mut changes = ctx.store.changes();
+    let mut tries = 0;
+    let mut swept: HashMap<String, Timestamp> = HashMap::new();
+    while !ctx.stop.is_cancelled() {
+        changes.borrow_and_update();
+        let step = async {
+            sweep_gaps(&ctx, &mut swept).await?;
+            process_some(&ctx).await
+        };
+        let until = match step.await {
+            Ok(true) => {
+                tries = 0;
+                continue;
+            }
+            Ok(false) => {
+                tries = 0;
+                ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX)
+            }
+            Err(EngineError::Stopping) => return,
+            Err(error) => {
+                warn!(error = %error, "events wait: they could not be evaluated");
+                tries += 1;
+                let at = ctx.retry_at(ctx.clock.now(), tries);
+                tokio::select! {
+                    () = ctx.clock.sleep_until(at) => {}
+                    () = ctx.stop.cancelled() => return,
+                }
+                continue;
+            }
+        };
+        tokio::select! {
+            _ = changes.changed() => {}
+            () = ctx.clock.sleep_until(until) => {}
+            () = ctx.stop.cancelled() => return,
+        }
+    }
+}
+
+/// Takes and processes up to 50 leads' events; whether there were any.
+pub(super) async fn process_some(ctx: &Context) -> Result<bool, EngineError> {
+    let now = ctx.clock.now();
+    if !ctx.store.read(|db| Ok(events::counts(db)?.pending > 0)).await? {
+        return Ok(false);
+    }
+    let pending = ctx.store.write(move |db| events::take_pending(db, batch_size::MAX, now)).await?;
+    if pending.is_empty() {
+        return Ok(false);
+    }
+    let ids = ids_of(&pending);
+    if let Err(error) = process(ctx, pending).await {
+        ctx.store.write(move |db| events::release(db, &ids)).await?;
+        return Err(error);
+    }
+    Ok(true)
+}
+
+fn ids_of(pending: &[PendingLead]) -> Vec<EventId> {
+    pending.iter().flat_map(|lead| lead.events.iter().map(|event| event.id)).collect()
+}
+
+async fn process(ctx: &Context, pending: Vec<PendingLead>) -> Result<(), EngineError> {
+    let (gone, alive): (Vec<PendingLead>, Vec<PendingLead>) = pending
+        .into_iter()
+        .partition(|lead| lead.events.iter().any(|event| event.event == LeadEvent::Delete));
+    if !gone.is_empty() {
+        leads_gone(ctx, &gone).await?;
+    }
+    let rules = ctx.rules();
+    let wanted = rules.rules.iter().any(|rule| !rule.events.is_empty());
+    let live = {
+        let leads: Vec<LeadId> = alive.iter().map(|lead| lead.lead_id).collect();
+        ctx.store.read(move |db| jobs::live_jobs(db, &leads)).await?
+    };
+    // Without a rule that listens, only leads with a waiting job are worth a request.
+    let (read, skipped): (Vec<PendingLead>, Vec<PendingLead>) =
+        alive.into_iter().partition(|lead| wanted || live.contains_key(&lead.lead_id));
+    finish(ctx, ids_of(&skipped), "no rule listens", None).await?;
+    read_and_decide(ctx, &rules, read).await
+}
+
+/// `ONCRMLEADDELETE` settles a waiting job without a call to the portal.
+async fn leads_gone(ctx: &Context, gone: &[PendingLead]) -> Result<(), EngineError> {
+    let now = ctx.clock.now();
+    let leads: Vec<LeadId> = gone.iter().map(|lead| lead.lead_id).collect();
+    let ids = ids_of(gone);
+    let outcomes: Vec<Outcome> = ctx
+        .store
+        .write(move |db| {
+            let mut outcomes = Vec::new();
+            for lead in leads {
+                match jobs::lead_gone(db, lead, now)? {
+                    LeadGone::Finished(_, outcome) => outcomes.push(outcome),
+                    LeadGone::LeftAlone(_) | LeadGone::NoJob => {}
+                }
+            }
+            events::finish(db, &ids, "lead is gone", None, now)?;
+            Ok(outcomes)
+        })
+        .await?;
+    for outcome in outcomes {
+        ctx.metrics.job_finished(outcome.as_str());
+    }
+    Ok(())
+}
+
+/// Reads the leads and decides; on an error that is final for the request the batch is halved, so that one bad event
+/// ends alone, as processed with its error.
+async fn read_and_decide(
+    ctx: &Context,
+    rules: &Arc<RuleSet>,
+    pending: Vec<PendingLead>,
+) -> Result<(), EngineError> {
+    let mut parts = vec![pending];
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let leads: Vec<LeadId> = part.iter().map(|lead| lead.lead_id).collect();
+        match ctx.patiently(|| ctx.portal.leads_by_ids(&leads)).await {
+            Ok(found) => decide_events(ctx, rules, part, found).await?,
+            Err(error) if is_final(&error) && part.len() > 1 => {
+                let (left, right) = part.split_at(part.len() / 2);
+                parts.push(left.to_vec());
+                parts.push(right.to_vec());
+            }
+            Err(error) if is_final(&error) => {
+                warn!(error = %error.fault, "an event could not be evaluated");
+                finish(ctx, ids_of(&part), "error", Some(error.fault.to_string())).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn is_final(error: &CallError) -> bool {
+    match error.class {
+        Class::Final | Class::Confirm => true,
+        Class::Retry
+        | Class::PauseMethod
+        | Class::PausePortal
+        | Class::RefreshToken
+        | Class::StopPortal
+        | Class::StopPortalForPerson
+        | Class::Malformed => false,
+    }
+}
+
+async fn finish(
+    ctx: &Context,
+    ids: Vec<EventId>,
+    result: &'static str,
+    error: Option<String>,
+) -> Result<(), EngineError> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let now = ctx.clock.now();
+    Ok(ctx.store.write(move |db| events::finish(db, &ids, result, error.as_deref(), now)).await?)
+}
+
+async fn decide_events(
+    ctx: &Context,
+    rules: &Arc<RuleSet>,
+    pending: Vec<PendingLead>,
+    found: Vec<Lead>,
+) -> Result<(), EngineError> {
+    let now = whole_seconds(ctx.clock.now());
+    let by_id: HashMap<LeadId, Lead> = found.into_iter().map(|lead| (lead.id, lead)).collect();
+    let restored: Vec<LeadId> = pending
+        .iter()
+        .filter(|lead| is_restored(lead, by_id.get(&lead.lead_id)))
+        .map(|lead| lead.lead_id)
+        .collect();
+    protect_restored(ctx, &restored).await?;
+    spare_revived(ctx, rules, &pending, &by_id, now).await?;
+
+    let mut matches: BTreeMap<usize, EventMatches> = BTreeMap::new();
+    for lead in &pending {
+        let Some(found) = by_id.get(&lead.lead_id) else { continue };
+        for (index, rule) in rules.rules.iter().enumerate() {
+            if !lead.events.iter().any(|event| rule.events.contains(&event.event)) {
+                continue;
+            }
+            let verdict = decide(rule, &rules.protections, found, now);
+            if verdict == Verdict::NoMatch {
+                continue;
+            }
+            let entry = matches.entry(index).or_insert_with(|| EventMatches {
+                selected: Vec::new(),
+                protected: 0,
+                undecidable: 0,
+            });
+            match verdict {
+                Verdict::Delete => entry.selected.push(found.id),
+                Verdict::Protected(_) => entry.protected += 1,
+                Verdict::Undecidable => entry.undecidable += 1,
+                Verdict::NoMatch => {}
+            }
+        }
+    }
+    for (index, matches) in matches {
+        let Some(rule) = rules.rules.get(index) else { continue };
+        // A run that selected nothing has nothing to tell, and events are many.
+        if !matches.selected.is_empty() {
+            evaluator::enqueue_by_event(ctx, rule, matches).await?;
+        }
+    }
+    debug!(leads = pending.len(), "events evaluated");
+    finish(ctx, ids_of(&pending), "evaluated", None).await
+}
+
+fn is_restored(pending: &PendingLead, found: Option<&Lead>) -> bool {
+    let Some(created) = found.and_then(|lead| lead.get("createdTime")).and_then(read_time) else {
+        return false;
+    };
+    pending
+        .events
+        .iter()
+        .filter(|event| event.event == LeadEvent::Add)
+        .any(|event| event.portal_ts.unwrap_or(event.received_at).duration_since(created) > RESTORED_IF_OLDER)
+}
+
+async fn protect_restored(ctx: &Context, restored: &[LeadId]) -> Result<(), EngineError> {
+    if restored.is_empty() {
+        return Ok(());
+    }
+    info!(
+        leads = restored.len(),
+        "leads came back from the recycle bin: protected from every rule for 30 days"
+    );
+    let now = ctx.clock.now();
+    let until = now.checked_add(RESTORED_PROTECTION).unwrap_or(Timestamp::MAX);
+    let restored = restored.to_vec();
+    ctx.store
+        .write(move |db| {
+            for lead in restored {
+                protections::protect_lead(db, lead, None, ProtectionReason::Restored, until, now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
+}
+
+/// An event that shows a waiting job's lead no longer matching spares it at once: a new match starts a new grace period.
+async fn spare_revived(
+    ctx: &Context,
+    rules: &RuleSet,
+    pending: &[PendingLead],
+    by_id: &HashMap<LeadId, Lead>,
+    now: Timestamp,
+) -> Result<(), EngineError> {
+    let leads: Vec<LeadId> = pending.iter().map(|lead| lead.lead_id).collect();
+    let live = ctx.store.read(move |db| jobs::live_jobs(db, &leads)).await?;
+    let mut spared: Vec<(LeadId, String)> = Vec::new();
+    for (lead, job) in live {
+        if job.state == JobState::Waiting
+            && let Some(found) = by_id.get(&lead)
+            && let LastLook::Spare(reason) = last_look(rules, &job.rule, found, now)
+        {
+            spared.push((lead, reason));
+        }
+    }
+    if spared.is_empty() {
+        return Ok(());
+    }
+    let count = ctx
+        .store
+        .write(move |db| {
+            let mut count = 0u64;
+            for (lead, reason) in &spared {
+                count += u64::from(jobs::spare_waiting_of_lead(db, *lead, reason, now)?);
+            }
+            Ok(count)
+        })
+        .await?;
+    for _ in 0..count {
+        ctx.metrics.job_finished(Outcome::Spared.as_str());
+    }
+    Ok(())
+}
+
+/// Events that were refused, or that came while the service was down, are lost: every rule with events sweeps once.
+async fn sweep_gaps(ctx: &Context, swept: &mut HashMap<String, Timestamp>) -> Result<(), EngineError> {
+    let gaps = ctx.store.read(events::open_gaps).await?;
+    let Some(last) = gaps.last().map(|gap| gap.id) else { return Ok(()) };
+    let rules = ctx.rules();
+    let now = ctx.clock.now();
+    let listening: Vec<_> = rules.rules.iter().filter(|rule| !rule.events.is_empty()).collect();
+    let too_soon = listening.iter().any(|rule| {
+        swept.get(rule.name.as_str()).is_some_and(|at| now.duration_since(*at) < GAP_SWEEP_EVERY)
+    });
+    if too_soon {
+        return Ok(());
+    }
+    for rule in listening {
+        info!(rule = %rule.name, "sweeping once: events may have been lost");
+        swept.insert(rule.name.to_string(), now);
+        match evaluator::evaluate(ctx, &rules, rule, Trigger::Event).await {
+            Ok(_) | Err(EngineError::AlreadyRunning(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    ctx.store.write(move |db| events::close_gaps(db, last)).await?;
+    Ok(())
+}

@@ -1,0 +1,430 @@
+//! One lane of the worker: claims due jobs, reads their leads, judges them once more, keeps copies, deletes, settles.
+//! Up to eight lanes run side by side; each has at most one request in flight.
+//!
+//! Properties wanted: a lead is deleted only if it was read at most [`FRESH`] before its deletion was sent and its rule,
+//! as it stood at the claim, selected it then; every job claimed is settled or given back; nothing is sent that is not
+//! first recorded as sent.
+//!
+//! Races, and how each is decided:
+//! * a colleague revives the lead after the read: the portal has no conditional delete, so the window is kept as short
+//!   as one request, and an event of the lead that came in since the read sends the job back to be read again;
+//! * `pause` between the claim and the request: looked for in the transaction that records the sending;
+//! * the rules change between the claim and the request: the version taken at the claim is the one judged by;
+//! * the process dies after the sending was recorded: the job is *unknown* at the next start, and is read when the
+//!   portal can no longer be working on it;
+//! * the answer is lost: the same, without the restart.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{debug, error, info, warn};
+
+use super::context::{Context, EngineError};
+use super::settle::Settling;
+use crate::core::batch_size::{self, BatchSize};
+use crate::core::decide::{LastLook, last_look};
+use crate::core::lead::{Lead, LeadId};
+use crate::core::outcome::{Change, Outcome, Presence, gone};
+use crate::core::rule::{KeepCopy, Mode, Rule, RuleSet};
+use crate::portal::{Permit, Work};
+use crate::store::JobId;
+use crate::store::jobs::{self, Claim, CopyToKeep, Job};
+use crate::store::{control, events};
+
+/// A lead that was read longer ago than this is read again before it is deleted.
+pub const FRESH: SignedDuration = SignedDuration::from_secs(2);
+/// How long jobs that were claimed and read ahead wait for the next request's permission; then they are given back.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a lane sleeps when nothing wakes it: a safety net, and how soon a day's cap is looked at again.
+const IDLE: SignedDuration = SignedDuration::from_secs(30);
+/// How often a batch is read again because events of its leads keep coming, before its jobs are given back.
+const REREADS: u32 = 3;
+
+/// Jobs that are claimed, with what was read of their leads, if it was.
+pub(super) struct Batch {
+    pub claim: Claim,
+    pub rules: Arc<RuleSet>,
+    read: Option<Reading>,
+}
+
+struct Reading {
+    at: Timestamp,
+    leads: HashMap<LeadId, Lead>,
+}
+
+/// One lane.
+pub(super) struct Lane {
+    pub ctx: Context,
+    /// 0 for the first; lanes from `portal.concurrency` on stand idle.
+    pub index: usize,
+    /// Shared by all lanes: the portal is one.
+    pub size: Arc<Mutex<BatchSize>>,
+}
+
+/// What a lane did with its turn.
+enum Turn {
+    /// It worked; there may be more.
+    Worked(Option<Batch>),
+    /// There is nothing to do until something changes or this moment comes.
+    Idle(Timestamp),
+}
+
+impl Lane {
+    /// Works until the service stops; the request in flight is finished and settled first.
+    pub(super) async fn run(self) {
+        let mut changes = self.ctx.store.changes();
+        let mut ahead: Option<Batch> = None;
+        let mut failures = 0;
+        while !self.ctx.stop.is_cancelled() {
+            changes.borrow_and_update();
+            let until = match self.turn(ahead.take()).await {
+                Ok(Turn::Worked(next)) => {
+                    failures = 0;
+                    ahead = next;
+                    continue;
+                }
+                Ok(Turn::Idle(until)) => until,
+                Err(error) => {
+                    failures += 1;
+                    error!(%error, lane = self.index, "the worker could not go on; trying again");
+                    let at = self.ctx.retry_at(self.ctx.clock.now(), failures);
+                    tokio::select! {
+                        () = self.ctx.clock.sleep_until(at) => {}
+                        () = self.ctx.stop.cancelled() => {}
+                    }
+                    continue;
+                }
+            };
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.ctx.clock.sleep_until(until) => {}
+                () = self.ctx.stop.cancelled() => {}
+            }
+        }
+        if let Err(error) = self.give_back(ahead).await {
+            error!(%error, "could not give back claimed jobs; the next start does it");
+        }
+    }
+
+    fn batch_size(&self) -> usize {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner).next()
+    }
+
+    async fn turn(&self, ahead: Option<Batch>) -> Result<Turn, EngineError> {
+        let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
+        if self.index >= usize::from(self.ctx.rules().portal.concurrency) {
+            self.give_back(ahead).await?;
+            return Ok(Turn::Idle(idle));
+        }
+        if ahead.is_none()
+            && let Some(until) = self.nothing_due(idle).await?
+        {
+            return Ok(Turn::Idle(until));
+        }
+        let Some((permit, ahead)) = self.permission(ahead).await? else { return Ok(Turn::Idle(idle)) };
+        let batch = match ahead {
+            Some(batch) => Some(batch),
+            None => self.claim(self.batch_size()).await?,
+        };
+        match batch {
+            Some(batch) => Ok(Turn::Worked(self.work(permit, batch).await?)),
+            None => Ok(Turn::Idle(idle)),
+        }
+    }
+
+    /// `None` if something is due now; else when to look again.
+    async fn nothing_due(&self, idle: Timestamp) -> Result<Option<Timestamp>, EngineError> {
+        let now = self.ctx.clock.now();
+        let next = self
+            .ctx
+            .store
+            .read(|db| {
+                let stopped = control::paused(db)? || control::portal_stop(db)?.is_some();
+                if stopped { Ok(None) } else { jobs::next_due(db) }
+            })
+            .await?;
+        Ok(match next {
+            Some(due) if due <= now => None,
+            Some(due) => Some(due.min(idle)),
+            None => Some(idle),
+        })
+    }
+
+    /// Waits for the pace. Jobs read ahead are given back if that takes long: what was read would be stale, and a
+    /// waiting job can be cancelled while a claimed one can't. `None` if the service is stopping.
+    async fn permission(&self, ahead: Option<Batch>) -> Result<Option<(Permit, Option<Batch>)>, EngineError> {
+        let leads = ahead.as_ref().map_or_else(|| self.batch_size(), |batch| batch.claim.jobs.len());
+        let permit = self.ctx.portal.permit(Work::Delete { leads });
+        tokio::pin!(permit);
+        let mut ahead = ahead;
+        if ahead.is_some() {
+            tokio::select! {
+                permit = &mut permit => return Ok(Some((permit, ahead))),
+                () = tokio::time::sleep(AHEAD_PATIENCE) => self.give_back(ahead.take()).await?,
+                () = self.ctx.stop.cancelled() => {
+                    self.give_back(ahead.take()).await?;
+                    return Ok(None);
+                }
+            }
+        }
+        tokio::select! {
+            permit = &mut permit => Ok(Some((permit, None))),
+            () = self.ctx.stop.cancelled() => Ok(None),
+        }
+    }
+
+    /// Claims due jobs: those whose outcome is unknown and can now be read come first.
+    async fn claim(&self, limit: usize) -> Result<Option<Batch>, EngineError> {
+        let now = self.ctx.clock.now();
+        let rules = self.ctx.rules();
+        let caps: Vec<(String, u64)> = rules
+            .rules
+            .iter()
+            .filter(|rule| rule.mode == Mode::Delete)
+            .map(|rule| (rule.name.to_string(), rule.limits.deletes_per_day))
+            .collect();
+        // One command of the batch is kept free for reading the next leads.
+        let limit = limit.min(batch_size::MAX - 1);
+        let claim = self
+            .ctx
+            .store
+            .write(move |db| {
+                if control::paused(db)? || control::portal_stop(db)?.is_some() {
+                    return Ok(None);
+                }
+                match jobs::claim_unknown(db, now, limit)? {
+                    Some(claim) => Ok(Some(claim)),
+                    None => jobs::claim_due(db, now, limit, &caps),
+                }
+            })
+            .await?;
+        Ok(claim.map(|claim| Batch { claim, rules, read: None }))
+    }
+
+    async fn give_back(&self, batch: Option<Batch>) -> Result<(), EngineError> {
+        let Some(batch) = batch else { return Ok(()) };
+        let claim = batch.claim.id;
+        self.ctx.store.write(move |db| jobs::release_claim(db, claim)).await?;
+        Ok(())
+    }
+
+    /// One request's worth of work; the jobs claimed and read ahead for the next one, if any.
+    async fn work(&self, permit: Permit, mut batch: Batch) -> Result<Option<Batch>, EngineError> {
+        let mut rereads = 0;
+        let doomed = loop {
+            let fresh =
+                batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(read.at) <= FRESH);
+            if !fresh && !self.read(&mut batch).await? {
+                return Ok(None);
+            }
+            let doomed = self.judge(&mut batch).await?;
+            if doomed.is_empty() {
+                return Ok(None);
+            }
+            let still_fresh =
+                batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(read.at) <= FRESH);
+            if still_fresh && !self.touched_since_read(&batch, &doomed).await? {
+                break doomed;
+            }
+            rereads += 1;
+            if rereads > REREADS {
+                debug!("leads keep changing; their jobs wait");
+                self.give_back(Some(batch)).await?;
+                return Ok(None);
+            }
+            batch.read = None;
+        };
+        let mut next = self.claim(self.batch_size()).await?;
+        let Some(sent_at) = self.mark_sent(&batch, &doomed).await? else {
+            self.give_back(Some(batch)).await?;
+            self.give_back(next).await?;
+            return Ok(None);
+        };
+        let ids: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
+        let ahead: Vec<LeadId> =
+            next.iter().flat_map(|next| next.claim.jobs.iter().map(|job| job.lead_id)).collect();
+        let answer = self.ctx.portal.delete_batch(permit, &ids, &ahead).await;
+        let settling = Settling { ctx: &self.ctx, batch: &batch, sent_at };
+        match answer {
+            Ok(reply) => {
+                self.learn(|size| size.answered(ids.len(), reply.seconds));
+                if let (Some(next), Some(Ok(leads))) = (next.as_mut(), reply.read) {
+                    let leads = leads.into_iter().map(|lead| (lead.id, lead)).collect();
+                    next.read = Some(Reading { at: reply.finished_at, leads });
+                }
+                settling.replies(&doomed, reply.replies).await?;
+                Ok(next)
+            }
+            Err(error) => {
+                warn!(error = %error.fault, deletions = ids.len(), "a batch of deletions got no answer");
+                if error.sent == crate::portal::Sent::Maybe {
+                    self.learn(|size| size.timed_out(ids.len()));
+                }
+                settling.no_answer(&doomed, &error).await?;
+                self.give_back(next).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn learn(&self, how: impl FnOnce(&mut BatchSize)) {
+        how(&mut self.size.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Reads the leads of the batch; `false` if the portal did not answer and the jobs were given back.
+    async fn read(&self, batch: &mut Batch) -> Result<bool, EngineError> {
+        let leads: Vec<LeadId> = batch.claim.jobs.iter().map(|job| job.lead_id).collect();
+        match self.ctx.portal.leads_by_ids(&leads).await {
+            Ok(found) => {
+                let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
+                batch.read = Some(Reading { at: self.ctx.clock.now(), leads });
+                Ok(true)
+            }
+            Err(error) => {
+                warn!(error = %error.fault, "could not read leads before their deletion");
+                self.ctx.note(&error).await;
+                self.put_off(batch, &error.fault.to_string()).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Back to waiting, to be tried again later; nothing was sent.
+    async fn put_off(&self, batch: &Batch, error: &str) -> Result<(), EngineError> {
+        let now = self.ctx.clock.now();
+        let changes = batch
+            .claim
+            .jobs
+            .iter()
+            .map(|job| {
+                let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                (job.id, Change::Release { due_at, error: Some(error.to_owned()), give_back: true })
+            })
+            .collect();
+        Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await
+    }
+
+    /// Settles the jobs of leads that are gone or no longer to be deleted, and returns those to delete. The settled
+    /// ones leave the batch.
+    async fn judge(&self, batch: &mut Batch) -> Result<Vec<Doomed>, EngineError> {
+        let now = self.ctx.clock.now();
+        let Some(read) = &batch.read else { return Ok(Vec::new()) };
+        let absent: Vec<LeadId> = batch
+            .claim
+            .jobs
+            .iter()
+            .map(|job| job.lead_id)
+            .filter(|lead| !read.leads.contains_key(lead))
+            .collect();
+        let mut presence = HashMap::new();
+        if !absent.is_empty() {
+            match self.ctx.portal.presence(&absent).await {
+                Ok(found) => presence.extend(found),
+                Err(error) => {
+                    self.ctx.note(&error).await;
+                    self.put_off(batch, &error.fault.to_string()).await?;
+                    batch.claim.jobs.clear();
+                    return Ok(Vec::new());
+                }
+            }
+        }
+        let mut doomed = Vec::new();
+        let mut changes: Vec<(JobId, Change)> = Vec::new();
+        for job in &batch.claim.jobs {
+            let lead = match (read.leads.get(&job.lead_id), presence.get(&job.lead_id)) {
+                (Some(lead), _) | (None, Some(Ok(Presence::Present(lead)))) => lead,
+                (None, Some(Ok(Presence::Gone))) => {
+                    changes.push((job.id, finish(gone(job.unknown_before), None)));
+                    continue;
+                }
+                (None, Some(Ok(Presence::Unreadable(fault)))) => {
+                    let reason = format!("can't be judged: the webhook may not read this lead ({fault})");
+                    changes.push((job.id, finish(Outcome::Spared, Some(reason))));
+                    continue;
+                }
+                (None, Some(Err(fault))) => {
+                    let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                    let error = Some(fault.to_string());
+                    changes.push((job.id, Change::Release { due_at, error, give_back: true }));
+                    continue;
+                }
+                (None, None) => {
+                    let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                    changes.push((job.id, Change::Release { due_at, error: None, give_back: true }));
+                    continue;
+                }
+            };
+            match last_look(&batch.rules, &job.rule, lead, now) {
+                LastLook::Delete(rule, why) => {
+                    doomed.push(Doomed { job: job.clone(), copy: copy_of(rule, lead, now), why });
+                }
+                LastLook::Spare(reason) => changes.push((job.id, finish(Outcome::Spared, Some(reason)))),
+            }
+        }
+        let settled: HashSet<JobId> = changes.iter().map(|(job, _)| *job).collect();
+        Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await?;
+        batch.claim.jobs.retain(|job| !settled.contains(&job.id));
+        Ok(doomed)
+    }
+
+    async fn touched_since_read(&self, batch: &Batch, doomed: &[Doomed]) -> Result<bool, EngineError> {
+        let Some(read_at) = batch.read.as_ref().map(|read| read.at) else { return Ok(true) };
+        let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
+        Ok(self.ctx.store.read(move |db| events::any_change_since(db, &leads, read_at)).await?)
+    }
+
+    /// Records that the deletions are about to be sent, and keeps the copies, in one transaction. `None` if they must
+    /// not be sent: the service was paused, or an event of one of the leads came in.
+    async fn mark_sent(&self, batch: &Batch, doomed: &[Doomed]) -> Result<Option<Timestamp>, EngineError> {
+        let Some(read_at) = batch.read.as_ref().map(|read| read.at) else { return Ok(None) };
+        let now = self.ctx.clock.now();
+        let claim = batch.claim.id;
+        let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
+        let to_send: Vec<(JobId, Option<CopyToKeep>)> =
+            doomed.iter().map(|doomed| (doomed.job.id, doomed.copy.clone())).collect();
+        let wanted = to_send.len();
+        let marked = self
+            .ctx
+            .store
+            .write(move |db| {
+                if control::paused(db)? || events::any_change_since(db, &leads, read_at)? {
+                    return Ok(0);
+                }
+                Ok(jobs::mark_sent(db, claim, &to_send, now)?.len())
+            })
+            .await?;
+        if marked == wanted {
+            info!(jobs = marked, claim = %claim, "deleting");
+            return Ok(Some(now));
+        }
+        if marked != 0 {
+            error!(marked, wanted, "claimed jobs changed under the worker; none of them is sent");
+            self.put_off(batch, "the job changed under the worker").await?;
+        }
+        Ok(None)
+    }
+}
+
+/// A job whose lead was just read and is to be deleted.
+pub(super) struct Doomed {
+    pub job: Job,
+    /// The conditions that selected it, for the job's history.
+    pub why: String,
+    copy: Option<CopyToKeep>,
+}
+
+fn finish(outcome: Outcome, reason: Option<String>) -> Change {
+    Change::Finish { outcome, reason, error: None }
+}
+
+fn copy_of(rule: &Rule, lead: &Lead, now: Timestamp) -> Option<CopyToKeep> {
+    match rule.keep_copy {
+        KeepCopy::None => None,
+        KeepCopy::For(age) => Some(CopyToKeep {
+            fields_json: serde_json::Value::Object(lead.fields().clone()).to_string(),
+            expires_at: age.after(now),
+        }),
+    }
+}

@@ -1,0 +1,260 @@
+//! From the portal's answers to settled jobs: what is sure is settled, what is unsure is confirmed by `crm.item.get`,
+//! what is refused inside a batch is tried once more alone.
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::{info, warn};
+
+use super::context::{Context, EngineError};
+use super::lane::{Batch, Doomed};
+use crate::core::decide::{LastLook, last_look};
+use crate::core::lead::LeadId;
+use crate::core::outcome::{
+    Attempt, Change, DeleteReply, Fault, Outcome, PORTAL_MAY_STILL_WORK, Presence, after_confirmation,
+    after_delete,
+};
+use crate::portal::{CallError, Class, Sent, Work};
+use crate::store::JobId;
+use crate::store::jobs::{self, Job};
+use crate::store::protections::{self, ProtectionReason};
+
+/// A lead whose deletion the portal refused is left alone this long, doubled each time.
+const FAILED_PROTECTION: SignedDuration = SignedDuration::from_hours(24);
+/// The doubling ends here: after 2⁶ days a person has had time to look.
+const FAILED_DOUBLINGS: u32 = 6;
+
+/// Settles one claim.
+pub(super) struct Settling<'a> {
+    pub ctx: &'a Context,
+    pub batch: &'a Batch,
+    /// When the deletions were recorded as sent.
+    pub sent_at: Timestamp,
+}
+
+impl Settling<'_> {
+    /// Settles the jobs of a batch that was answered.
+    pub(super) async fn replies(
+        &self,
+        doomed: &[Doomed],
+        replies: Vec<(LeadId, DeleteReply)>,
+    ) -> Result<(), EngineError> {
+        let replies: HashMap<LeadId, DeleteReply> = replies.into_iter().collect();
+        let mut sure = Vec::new();
+        let mut unsure: Vec<(&Job, Fault)> = Vec::new();
+        let mut stopped: Option<Fault> = None;
+        for doomed in doomed {
+            let job = &doomed.job;
+            let missing =
+                DeleteReply::NotExecuted(Fault::new("<no answer>", "the batch did not execute this command"));
+            let reply = replies.get(&job.lead_id).unwrap_or(&missing);
+            if let DeleteReply::Stopped(fault) = reply {
+                stopped = Some(fault.clone());
+            }
+            match (after_delete(reply, &self.attempt(job)), reply) {
+                (Some(change), _) => sure.push((job.id, explained(change, &doomed.why))),
+                (None, DeleteReply::Unsure(fault)) => unsure.push((job, fault.clone())),
+                (None, _) => {}
+            }
+        }
+        self.settle(sure).await?;
+        if let Some(fault) = stopped {
+            let remedy = crate::portal::remedy(&fault);
+            self.ctx.stop_portal(&fault, remedy, false).await;
+        }
+        if unsure.is_empty() { Ok(()) } else { self.confirm(unsure).await }
+    }
+
+    /// Settles the jobs of a batch that was not answered: surely not sent, or unknown.
+    pub(super) async fn no_answer(&self, doomed: &[Doomed], error: &CallError) -> Result<(), EngineError> {
+        self.ctx.note(error).await;
+        let reply = reply_of(error);
+        let changes = doomed
+            .iter()
+            .filter_map(|doomed| {
+                let change = after_delete(&reply, &self.attempt(&doomed.job))?;
+                Some((doomed.job.id, change))
+            })
+            .collect();
+        self.settle(changes).await
+    }
+
+    fn attempt(&self, job: &Job) -> Attempt {
+        let now = self.ctx.clock.now();
+        Attempt {
+            // The lead was read as present just before the sending, so an earlier unknown attempt did not delete it.
+            unknown_before: false,
+            sent_at: self.sent_at,
+            now,
+            retry_at: self.ctx.retry_at(now, job.attempts),
+        }
+    }
+
+    /// Asks `crm.item.get` about deletions whose answer was unsure.
+    async fn confirm(&self, unsure: Vec<(&Job, Fault)>) -> Result<(), EngineError> {
+        let leads: Vec<LeadId> = unsure.iter().map(|(job, _)| job.lead_id).collect();
+        let found = match self.ctx.patiently(|| self.ctx.portal.presence(&leads)).await {
+            Ok(found) => found.into_iter().collect::<HashMap<_, _>>(),
+            Err(error) => {
+                let changes = unsure.iter().map(|(job, _)| (job.id, self.unknown(&error.fault))).collect();
+                return self.settle(changes).await;
+            }
+        };
+        let mut changes = Vec::new();
+        let mut alone: Vec<(&Job, crate::core::lead::Lead)> = Vec::new();
+        for (job, answer) in &unsure {
+            match found.get(&job.lead_id) {
+                Some(Ok(presence)) => {
+                    match (after_confirmation(presence, answer, false, &self.attempt(job)), presence) {
+                        (Some(change), _) => changes.push((job.id, change)),
+                        (None, Presence::Present(lead)) => alone.push((*job, lead.clone())),
+                        (None, Presence::Gone | Presence::Unreadable(_)) => {}
+                    }
+                }
+                Some(Err(fault)) => changes.push((job.id, self.unknown(fault))),
+                None => changes.push((job.id, self.unknown(answer))),
+            }
+        }
+        self.settle(changes).await?;
+        for (job, lead) in alone {
+            let now = self.ctx.clock.now();
+            let change = match last_look(&self.batch.rules, &job.rule, &lead, now) {
+                LastLook::Spare(reason) => {
+                    Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None }
+                }
+                LastLook::Delete(..) => self.delete_alone(job).await?,
+            };
+            self.settle(vec![(job.id, change)]).await?;
+        }
+        Ok(())
+    }
+
+    /// An answer that could not be confirmed: the lead is read again when the portal can no longer be working on it.
+    fn unknown(&self, fault: &Fault) -> Change {
+        let settle_at = self.sent_at.checked_add(PORTAL_MAY_STILL_WORK).unwrap_or(Timestamp::MAX);
+        Change::Unknown { settle_at, error: fault.to_string() }
+    }
+
+    /// The lead is still there after an error inside a batch, where another lead's error can leak into this one's: it
+    /// is deleted once more, alone, and that answer is final for the attempt.
+    async fn delete_alone(&self, job: &Job) -> Result<Change, EngineError> {
+        let permit = self.ctx.portal.permit(Work::Delete { leads: 1 }).await;
+        // The permission may have taken long: what the lead holds now decides.
+        let lead = match self.ctx.portal.get(job.lead_id).await {
+            Ok(Presence::Present(lead)) => lead,
+            Ok(Presence::Gone) => {
+                return Ok(Change::Finish { outcome: Outcome::AlreadyGone, reason: None, error: None });
+            }
+            Ok(Presence::Unreadable(fault)) | Err(CallError { fault, .. }) => return Ok(self.unknown(&fault)),
+        };
+        let sent_at = self.ctx.clock.now();
+        if let LastLook::Spare(reason) = last_look(&self.batch.rules, &job.rule, &lead, sent_at) {
+            return Ok(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None });
+        }
+        let (claim, id) = (self.batch.claim.id, job.id);
+        let again =
+            self.ctx.store.write(move |db| jobs::mark_sent(db, claim, &[(id, None)], sent_at)).await?;
+        if again.is_empty() {
+            return Ok(self.unknown(&Fault::new("<stale>", "the job changed under the worker")));
+        }
+        let attempt = Attempt { sent_at, ..self.attempt(job) };
+        let reply = match self.ctx.portal.delete_one(permit, job.lead_id).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.ctx.note(&error).await;
+                reply_of(&error)
+            }
+        };
+        if let Some(change) = after_delete(&reply, &attempt) {
+            return Ok(change);
+        }
+        let DeleteReply::Unsure(answer) = reply else { return Ok(self.unknown(&Fault::new("<unsure>", ""))) };
+        match self.ctx.portal.get(job.lead_id).await {
+            Ok(presence) => Ok(after_confirmation(&presence, &answer, true, &attempt).unwrap_or_else(|| {
+                // `alone` leaves nothing open; should it ever, the job is read again rather than lost.
+                self.unknown(&answer)
+            })),
+            Err(error) => Ok(Change::Unknown {
+                settle_at: sent_at.checked_add(PORTAL_MAY_STILL_WORK).unwrap_or(Timestamp::MAX),
+                error: error.fault.to_string(),
+            }),
+        }
+    }
+
+    /// Writes the changes in one transaction; a job that another hand changed meanwhile is left as it is.
+    pub(super) async fn settle(&self, changes: Vec<(JobId, Change)>) -> Result<(), EngineError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (claim, now) = (self.batch.claim.id, self.ctx.clock.now());
+        let failed: Vec<LeadId> = self
+            .batch
+            .claim
+            .jobs
+            .iter()
+            .filter(|job| changes.iter().any(|(id, change)| *id == job.id && is_failure(change)))
+            .map(|job| job.lead_id)
+            .collect();
+        let outcomes: Vec<(JobId, Outcome)> = changes
+            .iter()
+            .filter_map(|(id, change)| match change {
+                Change::Finish { outcome, .. } => Some((*id, *outcome)),
+                Change::Release { .. } | Change::Unknown { .. } => None,
+            })
+            .collect();
+        let settled = self
+            .ctx
+            .store
+            .write(move |db| {
+                let settled = jobs::settle(db, claim, &changes, now)?;
+                for lead in failed {
+                    let earlier = protections::failures_of_lead(db, lead)?.min(FAILED_DOUBLINGS);
+                    let until = now.checked_add(FAILED_PROTECTION * (1 << earlier)).unwrap_or(Timestamp::MAX);
+                    protections::protect_lead(db, lead, None, ProtectionReason::Failed, until, now)?;
+                }
+                Ok(settled)
+            })
+            .await?;
+        for (job, outcome) in outcomes {
+            if !settled.stale.contains(&job) {
+                self.ctx.metrics.job_finished(outcome.as_str());
+                info!(%job, outcome = outcome.as_str(), "job finished");
+            }
+        }
+        if !settled.stale.is_empty() {
+            warn!(
+                jobs = settled.stale.len(),
+                "a late answer changed nothing: the jobs were settled otherwise"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A deletion says in the history which conditions it was for.
+fn explained(change: Change, why: &str) -> Change {
+    match change {
+        Change::Finish { outcome: Outcome::Deleted, reason: None, error } => {
+            Change::Finish { outcome: Outcome::Deleted, reason: Some(why.to_owned()), error }
+        }
+        other => other,
+    }
+}
+
+fn is_failure(change: &Change) -> bool {
+    matches!(change, Change::Finish { outcome: Outcome::Failed, .. })
+}
+
+/// What an error of a whole request says about each deletion in it.
+fn reply_of(error: &CallError) -> DeleteReply {
+    let fault = error.fault.clone();
+    match (error.sent, error.class) {
+        (Sent::Maybe, _) => DeleteReply::Unknown(fault),
+        (Sent::No, Class::PauseMethod) => DeleteReply::MethodPaused(fault),
+        (Sent::No, Class::Retry | Class::PausePortal) => DeleteReply::Busy(fault),
+        (Sent::No, Class::RefreshToken | Class::StopPortal | Class::StopPortalForPerson) => {
+            DeleteReply::Stopped(fault)
+        }
+        (Sent::No, Class::Final | Class::Confirm | Class::Malformed) => DeleteReply::NotExecuted(fault),
+    }
+}

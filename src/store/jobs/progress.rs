@@ -1,0 +1,79 @@
+//! How far the jobs of a run are, for whoever waits for them.
+
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
+use serde::Serialize;
+
+use super::job::JobState;
+use crate::core::outcome::Outcome;
+use crate::store::columns::{from_ms, ms};
+use crate::store::ids::RunId;
+
+/// The jobs of one run, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RunProgress {
+    /// Waiting, and due.
+    pub due: u64,
+    /// Waiting, and due later.
+    pub later: u64,
+    /// When the first of the later ones is due.
+    pub next_due: Option<Timestamp>,
+    /// Claimed, sent or unknown.
+    pub running: u64,
+    /// Ended as deleted.
+    pub deleted: u64,
+    /// Ended as already gone.
+    pub already_gone: u64,
+    /// Ended as spared.
+    pub spared: u64,
+    /// Ended as cancelled.
+    pub cancelled: u64,
+    /// Ended as failed.
+    pub failed: u64,
+}
+
+impl RunProgress {
+    /// How many are done, however they ended.
+    pub fn done(&self) -> u64 {
+        self.deleted + self.already_gone + self.spared + self.cancelled + self.failed
+    }
+}
+
+/// Counts the jobs of a run at `now`.
+pub fn progress_of_run(db: &Connection, run: RunId, now: Timestamp) -> rusqlite::Result<RunProgress> {
+    const SQL: &str = "SELECT state, outcome, state = 'waiting' AND due_at > ?2 AS later, count(*) AS jobs,
+            min(due_at) AS first_due FROM jobs WHERE run_id = ?1 GROUP BY state, outcome, later";
+    let mut progress = RunProgress::default();
+    let mut find = db.prepare_cached(SQL)?;
+    let mut rows = find.query((run, ms(now)))?;
+    while let Some(row) = rows.next()? {
+        let jobs: u64 = row.get::<_, i64>("jobs")?.unsigned_abs();
+        let outcome: Option<Outcome> = row.get("outcome")?;
+        let slot = match (row.get::<_, JobState>("state")?, outcome) {
+            (_, Some(Outcome::Deleted)) => &mut progress.deleted,
+            (_, Some(Outcome::AlreadyGone)) => &mut progress.already_gone,
+            (_, Some(Outcome::Spared)) => &mut progress.spared,
+            (_, Some(Outcome::Cancelled)) => &mut progress.cancelled,
+            (_, Some(Outcome::Failed)) => &mut progress.failed,
+            (JobState::Waiting, None) if row.get("later")? => {
+                progress.next_due = Some(from_ms(row.get("first_due")?)?);
+                &mut progress.later
+            }
+            (JobState::Waiting | JobState::Done, None) => &mut progress.due,
+            (JobState::Running, None) => &mut progress.running,
+        };
+        *slot += jobs;
+    }
+    Ok(progress)
+}
+
+/// How many deletions of a rule count against its `deletes_per_day` now: those of the last 24 hours, and those that run
+/// or may have happened.
+pub fn used_today(db: &Connection, rule: &str, now: Timestamp) -> rusqlite::Result<u64> {
+    const SQL: &str = "SELECT
+        (SELECT count(*) FROM jobs WHERE outcome = 'deleted' AND rule = ?1 AND finished_at > ?2)
+        + (SELECT count(*) FROM jobs WHERE state = 'running' AND rule = ?1)
+        + (SELECT count(*) FROM jobs WHERE state = 'waiting' AND unknown_before = 1 AND rule = ?1)";
+    let since = now.saturating_sub(SignedDuration::from_hours(24)).unwrap_or(Timestamp::MIN);
+    db.prepare_cached(SQL)?.query_row((rule, ms(since)), |row| row.get::<_, i64>(0)).map(i64::unsigned_abs)
+}
