@@ -1,1 +1,275 @@
-//! (empty)
+//! The command line: definitions and help, nothing else. Values are read and checked in [`crate::settings`].
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const AFTER_HELP: &str = "\
+First steps:
+  b24-janitor demo                 see the whole job on this machine, without a portal
+  b24-janitor check                validate rules.yaml; prints when each rule runs next
+  b24-janitor plan                 what each rule would delete now; deletes nothing
+  b24-janitor serve                the service
+
+Settings come from environment variables (B24_WEBHOOK_URL, B24_APPLICATION_TOKEN, JANITOR_…); a flag beats its variable.
+Exit status: 0 done, 1 failed, 2 wrong usage, settings or rules, 3 held: a person has to approve.";
+
+/// Deletes dead Bitrix24 leads by rules: safely, within the portal's limits, and says why.
+#[derive(Debug, Parser)]
+#[command(name = "b24-janitor", version, after_help = AFTER_HELP, max_term_width = 110)]
+pub struct Cli {
+    /// Settings that several commands share.
+    #[command(flatten)]
+    pub settings: SettingsFlags,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Settings that are no secret, as flags.
+#[derive(Debug, Args)]
+pub struct SettingsFlags {
+    /// Rules file, or directory of *.yaml [env: JANITOR_RULES] [default: rules.yaml]
+    #[arg(long, global = true, value_name = "PATH", help_heading = "Settings")]
+    pub rules: Option<PathBuf>,
+    /// Database file [env: JANITOR_DB] [default: janitor.db]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    pub db: Option<PathBuf>,
+    /// What to log, a tracing filter such as `info` or `b24_janitor=debug` [env: JANITOR_LOG] [default: info; commands
+    /// that end by themselves: warn]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Settings")]
+    pub log: Option<String>,
+    /// How to log [default: text]
+    #[arg(long, global = true, value_name = "text|json", help_heading = "Settings")]
+    pub log_format: Option<String>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the service: receive events, run rules on their schedules, delete
+    Serve(ServeArgs),
+    /// See the whole job on this machine: a simulated portal, sample leads, rules, events, deletions
+    Demo(DemoArgs),
+    /// Run the simulated portal alone, to rehearse rules on it
+    Sandbox(Box<SandboxArgs>),
+    /// Validate settings and rules; print each rule with its next five times
+    Check(CheckArgs),
+    /// Report what each rule would delete now; deletes nothing and enqueues nothing
+    Plan(PlanArgs),
+    /// Evaluate a rule now and enqueue what it selects
+    Run(RunArgs),
+    /// List the runs, newest first
+    Runs(RunsArgs),
+    /// Approve a held run: enqueue exactly the leads it found
+    Approve(ApproveArgs),
+    /// List jobs: one job is one deletion of one lead
+    Jobs(JobsArgs),
+    /// Try a failed job again
+    Retry(JobArgs),
+    /// Cancel a waiting job, and protect its lead from that rule for 30 days
+    Cancel(JobArgs),
+    /// Stop deleting, within a second and across restarts, until `resume`
+    Pause(JsonArgs),
+    /// Delete again after `pause`, or after the portal refused every call
+    Resume(JsonArgs),
+    /// Show events, jobs, and what stops the work, if anything
+    Status(JsonArgs),
+}
+
+/// Machine-readable output.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct JsonArgs {
+    /// Print JSON: one object, or one object a line for lists
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// Public listener: POST /bitrix24/events and GET /healthz [env: JANITOR_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    /// Admin listener: /, /metrics, /readyz; `off` disables it [env: JANITOR_ADMIN_LISTEN] [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDRESS|off")]
+    pub admin_listen: Option<String>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// How many sample leads the simulated portal holds
+    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    pub leads: u32,
+    /// The same seed makes the same leads
+    #[arg(long, default_value_t = 24)]
+    pub seed: u64,
+    /// Where to keep the demo's database and rules [default: a new temporary directory]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// How the simulated portal reports a missing lead to `crm.lead.delete`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NotFoundStyle {
+    /// ERROR_CORE, "Item was not found."
+    Item,
+    /// ERROR_CORE, "Lead was not found."
+    Lead,
+    /// Empty code, "Access denied.": a webhook without rights to all leads
+    Restricted,
+    /// Empty code, "Not found", as the documentation says
+    Docs,
+}
+
+/// Arguments of `sandbox`.
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
+    pub listen: String,
+    /// How many sample leads
+    #[arg(long, default_value_t = 1000)]
+    pub leads: u32,
+    /// The same seed makes the same leads
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Where to send the outgoing webhook's events
+    #[arg(long, value_name = "URL")]
+    pub events_url: Option<String>,
+    /// The outgoing webhook's token
+    #[arg(long, default_value = "sandbox-application-token", value_name = "TOKEN")]
+    pub application_token: String,
+    /// Requests a second that the bucket drains
+    #[arg(long, default_value_t = 2.0)]
+    pub requests_per_second: f64,
+    /// Requests that the bucket holds
+    #[arg(long, default_value_t = 50)]
+    pub burst: u32,
+    /// Operating seconds a method may use in the window
+    #[arg(long, default_value_t = 480.0)]
+    pub method_seconds: f64,
+    /// Length of the operating window, in seconds
+    #[arg(long, default_value_t = 600)]
+    pub window_seconds: u32,
+    /// Operating seconds one deletion costs
+    #[arg(long, default_value_t = 0.05)]
+    pub delete_seconds: f64,
+    /// Share of the cost that a call really takes (0: answers at once, 1: as long as it costs)
+    #[arg(long, default_value_t = 0.0)]
+    pub sleep_scale: f64,
+    /// How a missing lead is reported to crm.lead.delete
+    #[arg(long, value_enum, default_value_t = NotFoundStyle::Item)]
+    pub not_found: NotFoundStyle,
+    /// Answer texts in Russian
+    #[arg(long)]
+    pub russian: bool,
+    /// A fault, repeatable: KIND[:METHOD[:EVERY]], for example `drop-answer:batch:7` loses every seventh batch's answer
+    #[arg(long = "fault", value_name = "FAULT")]
+    pub faults: Vec<String>,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Also ask the portal: fields, stages, scope
+    #[arg(long)]
+    pub online: bool,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// The rule; all rules if left out
+    pub rule: Option<String>,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The rule
+    pub rule: String,
+    /// Wait until the jobs that are due now are done, with a progress bar
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `runs`.
+#[derive(Debug, Args)]
+pub struct RunsArgs {
+    /// Only runs of this rule
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// At most so many
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `approve`.
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// The run's id, as `runs` shows it
+    pub run: i64,
+    /// How many leads the run would enqueue, as `runs` shows it: proof that you looked
+    #[arg(long)]
+    pub count: u64,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `jobs`.
+#[derive(Debug, Args)]
+pub struct JobsArgs {
+    /// Only jobs in this state or with this outcome: waiting, running, done, deleted, already_gone, spared, cancelled, failed
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Only jobs of this rule
+    #[arg(long)]
+    pub rule: Option<String>,
+    /// Only jobs of this lead
+    #[arg(long, value_name = "ID")]
+    pub lead: Option<i64>,
+    /// At most so many, oldest first [default: 50 for people, all with --json]
+    #[arg(long)]
+    pub limit: Option<u64>,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `retry` and `cancel`.
+#[derive(Debug, Args)]
+pub struct JobArgs {
+    /// The job's id, as `jobs` shows it
+    pub job: i64,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,3 +1,9 @@
-//! Parses the command line, runs one command, prints one chain of errors.
+//! Parses the command line, runs one command, ends with its exit status.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    b24_janitor::commands::run(b24_janitor::cli::Cli::parse())
+}

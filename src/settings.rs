@@ -72,6 +72,8 @@ pub struct Settings {
     pub admin_listen: Option<SocketAddr>,
     /// `JANITOR_LOG`: a filter that `tracing_subscriber::EnvFilter` reads.
     pub log: String,
+    /// Whether nobody chose [`Settings::log`]: commands that end by themselves then log less.
+    pub log_is_default: bool,
     /// `JANITOR_LOG_FORMAT`.
     pub log_format: LogFormat,
     /// `JANITOR_ADMIN_TOKEN`: what the admin listener asks for; required beyond the loopback.
@@ -121,6 +123,7 @@ impl Settings {
         let listen = reader.listen(flags.listen.as_deref());
         let admin_listen = reader.admin_listen(flags.admin_listen.as_deref());
         let log = reader.log(flags.log.as_deref());
+        let log_is_default = flags.log.is_none() && source.get("JANITOR_LOG").is_none();
         let log_format = reader.log_format(flags.log_format.as_deref());
         let admin_token = reader.admin_token();
         let admin_hosts = reader.admin_hosts();
@@ -138,6 +141,7 @@ impl Settings {
                     listen: listen.address,
                     admin_listen: admin_listen.map(|admin| admin.address),
                     log,
+                    log_is_default,
                     log_format,
                     admin_token,
                     admin_hosts,

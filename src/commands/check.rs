@@ -18,7 +18,7 @@ use crate::settings::{Flags, Need, Settings};
 const NEXT: usize = 5;
 
 /// Checks, and says what it found.
-pub async fn check(flags: &Flags, args: &CheckArgs) -> Result<(), Failure> {
+pub(super) async fn check(flags: &Flags, args: &CheckArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let need = if args.online { Need::Portal } else { Need::NoPortal };
     let settings = workshop::settings(flags, need)?;
@@ -90,7 +90,10 @@ fn tell_rule(out: Out, rule: &Rule, now: Timestamp) -> Result<(), Failure> {
 fn hints(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
     let mut hints: Vec<(&str, String)> = Vec::new();
     if settings.webhook.is_none() {
-        hints.push(("no-webhook", "B24_WEBHOOK_URL is not set here; `serve`, `plan` and `run` need it".to_owned()));
+        hints.push((
+            "no-webhook",
+            "B24_WEBHOOK_URL is not set here; `serve`, `plan` and `run` need it".to_owned(),
+        ));
     }
     let listening: Vec<&str> =
         rules.rules.iter().filter(|rule| !rule.events.is_empty()).map(|rule| rule.name.as_str()).collect();
@@ -139,6 +142,8 @@ async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result
         return Err(Failure::Usage(Vec::new()));
     }
     out.say("the portal knows every field and stage of the rules")?;
-    out.say("not checked: whether this webhook may delete leads; the portal has no way to ask without deleting")?;
+    out.say(
+        "not checked: whether this webhook may delete leads; the portal has no way to ask without deleting",
+    )?;
     Ok(())
 }

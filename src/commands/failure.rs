@@ -8,37 +8,35 @@ use crate::store::StoreError;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
-pub enum Failure {
+pub(super) enum Failure {
     /// Wrong usage, settings or rules: exit status 2. Each entry is a whole message.
     Usage(Vec<String>),
     /// It failed: exit status 1.
     Failed(anyhow::Error),
     /// A run is held and needs a person: exit status 3. The message was printed already.
     Held,
-    /// It failed, and the message was printed already: exit status 1.
-    Told,
 }
 
 impl Failure {
     /// A failure in one sentence.
-    pub fn of(message: impl std::fmt::Display) -> Failure {
+    pub(super) fn of(message: impl std::fmt::Display) -> Failure {
         Failure::Failed(anyhow::anyhow!("{message}"))
     }
 
     /// Wrong usage in one sentence.
-    pub fn usage(message: impl Into<String>) -> Failure {
+    pub(super) fn usage(message: impl Into<String>) -> Failure {
         Failure::Usage(vec![message.into()])
     }
 
     /// Everything that is wrong with the settings.
-    pub fn settings(problems: &[Problem]) -> Failure {
+    pub(super) fn settings(problems: &[Problem]) -> Failure {
         Failure::Usage(problems.iter().map(ToString::to_string).collect())
     }
 
     /// The exit status.
-    pub fn exit_code(&self) -> ExitCode {
+    pub(super) fn exit_code(&self) -> ExitCode {
         match self {
-            Failure::Failed(_) | Failure::Told => ExitCode::from(1),
+            Failure::Failed(_) => ExitCode::from(1),
             Failure::Usage(_) => ExitCode::from(2),
             Failure::Held => ExitCode::from(3),
         }

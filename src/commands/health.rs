@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
+use crate::engine::remedy_of;
 use crate::http::admin::Overview;
-use crate::http::health::{ReadyReport, Readiness};
+use crate::http::health::{Readiness, ReadyReport};
 use crate::portal::{Observer, Portal};
 use crate::store::{Store, control, events, jobs};
 
@@ -15,7 +16,7 @@ const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// What is known of the service's health; cheap to clone.
 #[derive(Clone)]
-pub struct Health {
+pub(super) struct Health {
     store: Store,
     state: Arc<Mutex<State>>,
     /// One probe at a time: whoever asks meanwhile gets its answer.
@@ -34,7 +35,7 @@ struct State {
 
 impl Health {
     /// Health of a service with this store.
-    pub fn new(store: Store) -> Health {
+    pub(super) fn new(store: Store) -> Health {
         Health { store, state: Arc::default(), probing: Arc::default() }
     }
 
@@ -43,12 +44,12 @@ impl Health {
     }
 
     /// The portal to probe.
-    pub fn set_portal(&self, portal: Portal) {
+    pub(super) fn set_portal(&self, portal: Portal) {
         self.state().portal = Some(portal);
     }
 
     /// Hears of every exchange with the portal.
-    pub fn observer(&self) -> Observer {
+    pub(super) fn observer(&self) -> Observer {
         let health = self.clone();
         Arc::new(move |call| {
             if call.result == "ok" {
@@ -58,12 +59,12 @@ impl Health {
     }
 
     /// The outcome of the last reload: `None`, or what was wrong.
-    pub fn reloaded(&self, problem: Option<String>) {
+    pub(super) fn reloaded(&self, problem: Option<String>) {
         self.state().reload_problem = problem;
     }
 
     /// The check behind `/readyz`: the database answers, and the portal did or does.
-    pub fn readiness(&self) -> Readiness {
+    pub(super) fn readiness(&self) -> Readiness {
         let health = self.clone();
         Arc::new(move || {
             let health = health.clone();
@@ -81,7 +82,7 @@ impl Health {
                     notes.push("paused: nothing is deleted".to_owned());
                 }
                 if let Some(stop) = stop {
-                    wrong.push(format!("portal: {} {}; {}", stop.code, stop.text, stop.remedy));
+                    wrong.push(format!("portal: {} {}; {}", stop.code, stop.text, remedy_of(&stop)));
                 }
             }
         }
@@ -123,7 +124,7 @@ impl Health {
     }
 
     /// The rows of the overview page.
-    pub fn overview(&self) -> Overview {
+    pub(super) fn overview(&self) -> Overview {
         let health = self.clone();
         Arc::new(move || {
             let health = health.clone();
@@ -162,7 +163,7 @@ impl Health {
             row("paused", if paused { "yes: b24-janitor resume".to_owned() } else { "no".to_owned() }),
         ];
         if let Some(stop) = stop {
-            rows.push(row("portal", format!("stopped: {} {}; {}", stop.code, stop.text, stop.remedy)));
+            rows.push(row("portal", format!("stopped: {} {}; {}", stop.code, stop.text, remedy_of(&stop))));
         }
         if let Some(problem) = &self.state().reload_problem {
             rows.push(row("rules", format!("the last reload failed; the old ones stay in force: {problem}")));

@@ -19,7 +19,7 @@ const FOREIGN_EVENTS: &str = "foreign_events";
 
 /// The intake of a service. `host` is the portal's; an event that names another is stored, counted and warned about,
 /// since the token decides.
-pub fn intake(
+pub(super) fn intake(
     ctx: &Context,
     tokens: Vec<SecretString>,
     host: Option<String>,
@@ -43,7 +43,10 @@ pub fn intake(
             })
         }),
         on_refused: Arc::new(move |reason| {
-            warn!(reason, "an event was refused; the portal never sends it again, so rules with events will sweep");
+            warn!(
+                reason,
+                "an event was refused; the portal never sends it again, so rules with events will sweep"
+            );
             refused.notify_one();
         }),
         metrics,

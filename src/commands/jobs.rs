@@ -10,28 +10,29 @@ use crate::clock::Clock;
 use crate::core::lead::LeadId;
 use crate::core::outcome::Outcome;
 use crate::settings::Settings;
-use crate::store::ids::JobId;
+use crate::store::JobId;
 use crate::store::jobs::{self, Cancel, Job, JobFilter, JobState, Retry};
 
 /// Rows fetched at a time: an export must not hold a reader open for long.
-const PAGE: usize = 1000;
+const PAGE: u32 = 1000;
 /// Rows shown to a person who did not say how many.
 const SHOWN: u64 = 50;
 
 /// Lists jobs, oldest first.
-pub async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Failure> {
+pub(super) async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let (state, outcome) = state_or_outcome(args.state.as_deref())?;
-    let lead = args.lead.map(LeadId::try_from).transpose().map_err(|error| Failure::usage(error.to_string()))?;
+    let lead =
+        args.lead.map(LeadId::try_from).transpose().map_err(|error| Failure::usage(error.to_string()))?;
     let store = open_store(&settings.db, false)?;
     let mut left = args.limit.unwrap_or(if out.json { u64::MAX } else { SHOWN });
     let (mut after, mut shown, mut more) = (None, Vec::new(), false);
     while left > 0 {
-        let limit = PAGE.min(usize::try_from(left).unwrap_or(PAGE));
+        let limit = PAGE.min(u32::try_from(left).unwrap_or(PAGE));
         let filter = JobFilter { state, outcome, rule: args.rule.clone(), lead, after, limit: limit + 1 };
         let mut page = store.read(move |db| jobs::list(db, &filter)).await?;
-        more = page.len() > limit;
-        page.truncate(limit);
+        more = page.len() as u64 > u64::from(limit);
+        page.truncate(limit as usize);
         let Some(last) = page.last() else { break };
         after = Some(last.id);
         left -= page.len() as u64;
@@ -82,7 +83,7 @@ fn row(job: &Job) -> Vec<String> {
 }
 
 /// Puts a failed job back to waiting, due now.
-pub async fn retry(settings: &Settings, args: &JobArgs) -> Result<(), Failure> {
+pub(super) async fn retry(settings: &Settings, args: &JobArgs) -> Result<(), Failure> {
     let (id, now) = (JobId(args.job), Clock::System.now());
     let store = open_store(&settings.db, false)?;
     let done = store.write(move |db| jobs::retry(db, id, now)).await?;
@@ -90,7 +91,10 @@ pub async fn retry(settings: &Settings, args: &JobArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     match done {
         Retry::Requeued => told(out, id, "requeued", "waits again, due now"),
-        Retry::NotFailed(state) => Err(Failure::of(format!("job {id} is {state}: only a failed job can be retried"))),
+        Retry::NotFailed(state, outcome) => {
+            let word = outcome.map_or(state.as_str(), Outcome::as_str);
+            Err(Failure::of(format!("job {id} is {word}: only a failed job can be retried")))
+        }
         Retry::LiveJobExists(other) => {
             Err(Failure::of(format!("job {id}: its lead already has the live job {other}")))
         }
@@ -99,7 +103,7 @@ pub async fn retry(settings: &Settings, args: &JobArgs) -> Result<(), Failure> {
 }
 
 /// Cancels a waiting job.
-pub async fn cancel(settings: &Settings, args: &JobArgs) -> Result<(), Failure> {
+pub(super) async fn cancel(settings: &Settings, args: &JobArgs) -> Result<(), Failure> {
     let (id, now) = (JobId(args.job), Clock::System.now());
     let store = open_store(&settings.db, false)?;
     let done = store.write(move |db| jobs::cancel(db, id, now)).await?;
@@ -109,10 +113,12 @@ pub async fn cancel(settings: &Settings, args: &JobArgs) -> Result<(), Failure> 
         Cancel::Cancelled => {
             told(out, id, "cancelled", "is cancelled; its lead is protected from that rule for 30 days")
         }
-        Cancel::Running => {
-            Err(Failure::of(format!("job {id} is running: its deletion was or is about to be sent to the portal")))
+        Cancel::Running => Err(Failure::of(format!(
+            "job {id} is running: its deletion was or is about to be sent to the portal"
+        ))),
+        Cancel::AlreadyDone(outcome) => {
+            Err(Failure::of(format!("job {id} is done already: {}", outcome.as_str())))
         }
-        Cancel::AlreadyDone(outcome) => Err(Failure::of(format!("job {id} is done already: {}", outcome.as_str()))),
         Cancel::NoSuchJob => Err(no_such(id)),
     }
 }

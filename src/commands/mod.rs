@@ -1,1 +1,96 @@
-//! (empty)
+//! One module a command; the only layer that prints.
+
+mod check;
+//mod demo;
+mod failure;
+mod health;
+mod intake;
+mod jobs;
+mod plan;
+mod print;
+mod run;
+mod runs;
+mod sandbox;
+mod serve;
+mod status;
+mod workshop;
+
+use std::process::ExitCode;
+
+use crate::cli::{Cli, Command, SettingsFlags};
+use crate::settings::{Flags, Need};
+use failure::Failure;
+use print::{Out, complain};
+
+/// Runs the command that was asked for; the exit status is that of the command line's contract.
+pub fn run(cli: Cli) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(format!("error: cannot start: {error}"));
+            return ExitCode::from(1);
+        }
+    };
+    let ended = runtime.block_on(dispatch(cli));
+    // What is still running has been told to stop and given its time.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            match &failure {
+                Failure::Usage(messages) => {
+                    messages.iter().for_each(|message| complain(message_line(message)))
+                }
+                Failure::Failed(error) => complain(format!("error: {error:#}")),
+                Failure::Held => {}
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// Diagnostics of rules begin with their place; every other message with `error:`.
+fn message_line(message: &str) -> String {
+    let is_diagnostic = message.lines().next().is_some_and(|line| line.contains("error["));
+    if is_diagnostic { message.to_owned() } else { format!("error: {message}") }
+}
+
+fn flags(flags: &SettingsFlags) -> Flags {
+    Flags {
+        rules: flags.rules.clone(),
+        db: flags.db.clone(),
+        log: flags.log.clone(),
+        log_format: flags.log_format.clone(),
+        ..Flags::default()
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let flags = flags(&cli.settings);
+    let quiet = |need| -> Result<_, Failure> {
+        let settings = workshop::settings(&flags, need)?;
+        workshop::start_log(&settings, true);
+        Ok(settings)
+    };
+    match cli.command {
+        Command::Serve(args) => {
+            let flags = Flags { listen: args.listen, admin_listen: args.admin_listen, ..flags };
+            let settings = workshop::settings(&flags, Need::Portal)?;
+            workshop::start_log(&settings, false);
+            serve::serve(settings).await
+        }
+        Command::Demo(_) => Ok(()),
+        Command::Sandbox(args) => sandbox::sandbox(*args).await,
+        Command::Check(args) => check::check(&flags, &args).await,
+        Command::Plan(args) => plan::plan(&quiet(Need::Portal)?, &args).await,
+        Command::Run(args) => run::run(&quiet(Need::Portal)?, &args).await,
+        Command::Runs(args) => runs::list(&quiet(Need::NoPortal)?, &args).await,
+        Command::Approve(args) => runs::approve(&quiet(Need::NoPortal)?, &args).await,
+        Command::Jobs(args) => jobs::list(&quiet(Need::NoPortal)?, &args).await,
+        Command::Retry(args) => jobs::retry(&quiet(Need::NoPortal)?, &args).await,
+        Command::Cancel(args) => jobs::cancel(&quiet(Need::NoPortal)?, &args).await,
+        Command::Pause(args) => status::pause(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
+        Command::Resume(args) => status::resume(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
+        Command::Status(args) => status::status(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
+    }
+}

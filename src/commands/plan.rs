@@ -14,7 +14,7 @@ use crate::settings::Settings;
 use crate::store::Store;
 
 /// Reports one rule or all of them.
-pub async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Failure> {
+pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let rules = workshop::load_rules(settings)?;
     let names: Vec<String> = match &args.rule {
@@ -67,8 +67,9 @@ async fn plan_here(
         let Some(rule) = rules.rule(name) else { continue };
         let bar = out.progress(0, "reading leads");
         bar.set_style(indicatif::ProgressStyle::default_spinner());
-        let report = evaluator::plan(&ctx, &rules, rule, |read| bar.set_message(format!("{name}: {read} leads read")))
-            .await;
+        let report =
+            evaluator::plan(&ctx, &rules, rule, |read| bar.set_message(format!("{name}: {read} leads read")))
+                .await;
         bar.finish_and_clear();
         tell(out, &serde_json::to_value(report?)?)?;
     }
@@ -94,7 +95,9 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
     if let Some(held) = report.get("held").and_then(Value::as_str) {
         out.say(format!("  WOULD BE HELD     {held}"))?;
     }
-    for (title, key) in [("by stage", "by_stage"), ("by source", "by_source"), ("by responsible", "by_responsible")] {
+    for (title, key) in
+        [("by stage", "by_stage"), ("by source", "by_source"), ("by responsible", "by_responsible")]
+    {
         let Some(Value::Object(counts)) = report.get(key) else { continue };
         if counts.is_empty() {
             continue;

@@ -11,29 +11,29 @@ use super::failure::Failure;
 
 /// Where a command's output goes, and how.
 #[derive(Debug, Clone, Copy)]
-pub struct Out {
+pub(super) struct Out {
     /// Whether JSON was asked for.
     pub json: bool,
 }
 
 impl Out {
     /// Output as JSON, or for people.
-    pub fn new(json: bool) -> Out {
+    pub(super) fn new(json: bool) -> Out {
         Out { json }
     }
 
     /// Whether to colour what goes to standard output: only on a terminal, and not where `NO_COLOR` is set.
-    pub fn color() -> bool {
+    pub(super) fn color() -> bool {
         io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     /// A line for people; nothing where JSON was asked for.
-    pub fn say(&self, line: impl AsRef<str>) -> io::Result<()> {
+    pub(super) fn say(&self, line: impl AsRef<str>) -> io::Result<()> {
         if self.json { Ok(()) } else { write_line(io::stdout().lock(), line.as_ref()) }
     }
 
     /// One JSON object on one line; nothing where JSON was not asked for.
-    pub fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
+    pub(super) fn object(&self, value: &impl Serialize) -> Result<(), Failure> {
         if self.json {
             write_line(io::stdout().lock(), &serde_json::to_string(value)?)?;
         }
@@ -41,7 +41,7 @@ impl Out {
     }
 
     /// A table for people; nothing where JSON was asked for.
-    pub fn table(&self, head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
+    pub(super) fn table(&self, head: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
         if self.json {
             return Ok(());
         }
@@ -49,14 +49,16 @@ impl Out {
     }
 
     /// A progress bar on standard error; hidden where that is no terminal or JSON was asked for.
-    pub fn progress(&self, total: u64, what: &'static str) -> ProgressBar {
+    pub(super) fn progress(&self, total: u64, what: &'static str) -> ProgressBar {
         if self.json || !io::stderr().is_terminal() {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::new(total);
-        let style = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {msg} {elapsed} (about {eta} left)")
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("=> ");
+        let style = ProgressStyle::with_template(
+            "{prefix} [{bar:30}] {pos}/{len} {msg} {elapsed} (about {eta} left)",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("=> ");
         bar.set_style(style);
         bar.set_prefix(what);
         bar
@@ -64,9 +66,9 @@ impl Out {
 }
 
 /// A table without frames, its columns aligned.
-pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
+    table.load_style(presets::NOTHING);
     table.set_header(head.iter().map(|title| Cell::new(title.to_uppercase())));
     for row in rows {
         table.add_row(row);
@@ -75,7 +77,7 @@ pub fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// A message on standard error.
-pub fn complain(message: impl AsRef<str>) {
+pub(super) fn complain(message: impl AsRef<str>) {
     // Nobody is left to be told where standard error is closed.
     let _ = write_line(io::stderr().lock(), message.as_ref());
 }

@@ -14,9 +14,10 @@ use crate::cli::RunArgs;
 use crate::clock::Clock;
 use crate::core::rule::RuleSet;
 use crate::engine::evaluator::{self, Evaluated};
+use crate::engine::remedy_of;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::store::ids::RunId;
+use crate::store::RunId;
 use crate::store::requests::{self, RequestState};
 use crate::store::runs::Trigger;
 use crate::store::{Store, control, jobs};
@@ -32,7 +33,7 @@ const PATIENCE: u32 = 480;
 const GRACE: Duration = Duration::from_secs(30);
 
 /// Runs one rule.
-pub async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failure> {
+pub(super) async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let rules = workshop::load_rules(settings)?;
     let rule = workshop::named(&rules, &args.rule)?.name.to_string();
@@ -92,26 +93,26 @@ async fn run_here(
 }
 
 /// Asks the running service, and waits for its answer.
-pub async fn ask_service(store: &Store, kind: &'static str, args: &Value) -> Result<Value, Failure> {
+pub(super) async fn ask_service(store: &Store, kind: &'static str, args: &Value) -> Result<Value, Failure> {
     let (args, now) = (args.to_string(), Clock::System.now());
     let id = store.write(move |db| requests::submit(db, kind, &args, now)).await?;
     let asked = tokio::time::Instant::now();
     loop {
         match store.read(move |db| requests::poll(db, id)).await? {
-            Some(RequestState::Done { ok, result }) => {
+            RequestState::Done { ok, result } => {
                 let result: Value = serde_json::from_str(&result)?;
                 return match (ok, result.get("error").and_then(Value::as_str)) {
                     (true, _) => Ok(result),
                     (false, error) => Err(Failure::of(error.unwrap_or("the service could not do it"))),
                 };
             }
-            Some(RequestState::Pending) if asked.elapsed() > NOTICE_WITHIN => {
+            RequestState::Pending if asked.elapsed() > NOTICE_WITHIN => {
                 return Err(Failure::of(
                     "the process that holds the database does not answer; is it a `serve`? `b24-janitor status` names it",
                 ));
             }
-            Some(RequestState::Pending | RequestState::Taken { .. }) => tokio::time::sleep(LOOK_EVERY).await,
-            None => return Err(Failure::of("the request has vanished from the database")),
+            RequestState::Pending | RequestState::Taken { .. } => tokio::time::sleep(LOOK_EVERY).await,
+            RequestState::Unknown => return Err(Failure::of("the request has vanished from the database")),
         }
     }
 }
@@ -172,7 +173,9 @@ async fn follow(out: Out, run: &Value, id: RunId, store: &Store, rules: &RuleSet
                 ))
             })
             .await?;
-        let bar = bar.get_or_insert_with(|| out.progress(progress.due + progress.running + progress.done(), "deleting"));
+        let bar = bar.get_or_insert_with(|| {
+            out.progress(progress.due + progress.running + progress.done(), "deleting")
+        });
         bar.set_length(progress.due + progress.running + progress.done());
         bar.set_position(progress.done());
         if progress.due + progress.running == 0 {
@@ -183,7 +186,7 @@ async fn follow(out: Out, run: &Value, id: RunId, store: &Store, rules: &RuleSet
         let why = if paused {
             Some("the service is paused: `b24-janitor resume`".to_owned())
         } else if let Some(stop) = stop {
-            Some(format!("the portal refuses every call: {} {}; {}", stop.code, stop.text, stop.remedy))
+            Some(format!("the portal refuses every call: {} {}; {}", stop.code, stop.text, remedy_of(&stop)))
         } else if progress.running == 0 && used >= cap {
             Some(format!("deletes_per_day is used up: {used} of {cap} in 24 hours; the rest waits"))
         } else if still > PATIENCE {

@@ -5,19 +5,16 @@ use super::print::Out;
 use super::workshop::{load_rules, open_store};
 use crate::cli::{ApproveArgs, RunsArgs};
 use crate::clock::Clock;
+use crate::core::rule::Mode;
 use crate::settings::Settings;
-use crate::store::ids::RunId;
+use crate::store::RunId;
 use crate::store::runs::{self, Approval, Run, RunFilter, RunState};
 
 /// Lists runs, newest first.
-pub async fn list(settings: &Settings, args: &RunsArgs) -> Result<(), Failure> {
+pub(super) async fn list(settings: &Settings, args: &RunsArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let store = open_store(&settings.db, false)?;
-    let filter = RunFilter {
-        rule: args.rule.clone(),
-        limit: usize::try_from(args.limit).unwrap_or(usize::MAX),
-        ..RunFilter::default()
-    };
+    let filter = RunFilter { rule: args.rule.clone(), limit: args.limit, ..RunFilter::default() };
     let runs = store.read(move |db| runs::list(db, &filter)).await?;
     for run in &runs {
         out.object(run)?;
@@ -26,8 +23,19 @@ pub async fn list(settings: &Settings, args: &RunsArgs) -> Result<(), Failure> {
         out.say("no runs yet: a rule runs by its schedule, or now with `b24-janitor run RULE`")?;
         return Ok(());
     }
-    let head =
-        ["run", "rule", "trigger", "state", "matched", "protected", "undecidable", "waiting", "enqueued", "started", "why"];
+    let head = [
+        "run",
+        "rule",
+        "trigger",
+        "state",
+        "matched",
+        "protected",
+        "undecidable",
+        "waiting",
+        "enqueued",
+        "started",
+        "why",
+    ];
     out.table(&head, runs.iter().map(row).collect())?;
     for run in runs.iter().filter(|run| run.state == RunState::Held) {
         out.say(format!(
@@ -55,7 +63,7 @@ fn row(run: &Run) -> Vec<String> {
 }
 
 /// Approves exactly one held run, by its id and its count.
-pub async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(), Failure> {
+pub(super) async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let rules = load_rules(settings)?;
     let store = open_store(&settings.db, false)?;
@@ -66,16 +74,19 @@ pub async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(), Fail
         .ok_or_else(|| Failure::of(format!("there is no run {id}; `b24-janitor runs` lists them")))?;
     let rule = rules.rule(&run.rule);
     let text = rule.map(crate::core::rule::Rule::text);
-    let grace = rule.map_or(0, |rule| rule.grace_period.seconds());
+    let grace = rule.map_or(0, |rule| rule.grace_period.seconds().unsigned_abs());
+    let mode = rule.map_or(Mode::Plan, |rule| rule.mode);
     let approval =
-        store.write(move |db| runs::approve(db, id, count, text.as_deref(), grace, now)).await?;
+        store.write(move |db| runs::approve(db, id, count, text.as_deref(), mode, grace, now)).await?;
     store.close().await;
     match approval {
         Approval::Approved { enqueued, already_waiting } => {
             out.object(&serde_json::json!({
                 "run": id, "result": "approved", "enqueued": enqueued, "already_waiting": already_waiting,
             }))?;
-            out.say(format!("run {id} is approved: {enqueued} leads enqueued, {already_waiting} were waiting already"))?;
+            out.say(format!(
+                "run {id} is approved: {enqueued} leads enqueued, {already_waiting} were waiting already"
+            ))?;
             out.say("each lead is read and judged again before its deletion")?;
             Ok(())
         }
@@ -84,11 +95,15 @@ pub async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(), Fail
         ))),
         Approval::NotHeld(state) => Err(Failure::of(format!("run {id} is {}, not held", state.as_str()))),
         Approval::RuleChanged => Err(Failure::of(format!(
-            "rule {} has changed since run {id}: run it again with `b24-janitor run {}`", run.rule, run.rule
+            "rule {} has changed since run {id}: run it again with `b24-janitor run {}`",
+            run.rule, run.rule
         ))),
         Approval::Expired => Err(Failure::of(format!(
-            "run {id} was held for more than 24 hours and has expired: run it again with `b24-janitor run {}`", run.rule
+            "run {id} was held for more than 24 hours and has expired: run it again with `b24-janitor run {}`",
+            run.rule
         ))),
-        Approval::NoSuchRun => Err(Failure::of(format!("there is no run {id}; `b24-janitor runs` lists them"))),
+        Approval::NoSuchRun => {
+            Err(Failure::of(format!("there is no run {id}; `b24-janitor runs` lists them")))
+        }
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::Clock;
 use crate::sandbox::{self, Fault, Language, Sandbox, SandboxOptions};
 
 /// Serves the simulated portal until it is told to stop.
-pub async fn sandbox(args: SandboxArgs) -> Result<(), Failure> {
+pub(super) async fn sandbox(args: SandboxArgs) -> Result<(), Failure> {
     let options = options(&args)?;
     let out = Out::new(false);
     let listener = crate::http::listen::bind(&args.listen).await?;
@@ -22,7 +22,9 @@ pub async fn sandbox(args: SandboxArgs) -> Result<(), Failure> {
     out.say(format!("leads:   http://{address}/sandbox/leads?stage=JUNK"))?;
     match &args.events_url {
         Some(url) => out.say(format!("events:  sent to {url}"))?,
-        None => out.say("events:  not sent; --events-url http://127.0.0.1:8080/bitrix24/events sends them")?,
+        None => {
+            out.say("events:  not sent; --events-url http://127.0.0.1:8080/bitrix24/events sends them")?
+        }
     }
     out.say("in another terminal:")?;
     out.say(format!("  B24_WEBHOOK_URL={webhook} b24-janitor plan --rules rules.yaml"))?;
@@ -34,7 +36,11 @@ pub async fn sandbox(args: SandboxArgs) -> Result<(), Failure> {
 fn options(args: &SandboxArgs) -> Result<SandboxOptions, Failure> {
     let wrong = |flag: &str, what: &str| Failure::usage(format!("{flag}: {what}"));
     let at_least = |flag: &str, value: f64, least: f64| {
-        if value.is_finite() && value >= least { Ok(value) } else { Err(wrong(flag, &format!("at least {least}"))) }
+        if value.is_finite() && value >= least {
+            Ok(value)
+        } else {
+            Err(wrong(flag, &format!("at least {least}")))
+        }
     };
     let faults = args
         .faults
@@ -55,7 +61,7 @@ fn options(args: &SandboxArgs) -> Result<SandboxOptions, Failure> {
         not_found: match args.not_found {
             NotFoundStyle::Item | NotFoundStyle::Restricted => sandbox::NotFoundStyle::Item,
             NotFoundStyle::Lead => sandbox::NotFoundStyle::Lead,
-            NotFoundStyle::Docs => sandbox::NotFoundStyle::Docs,
+            NotFoundStyle::Docs => sandbox::NotFoundStyle::Documented,
         },
         restricted: args.not_found == NotFoundStyle::Restricted,
         language: if args.russian { Language::Russian } else { Language::English },

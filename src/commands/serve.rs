@@ -26,12 +26,12 @@ use crate::settings::Settings;
 use crate::store::Store;
 
 /// How long requests in flight may take when the service stops; systemd waits 45 s (`TimeoutStopSec`).
-pub const GRACE: Duration = Duration::from_secs(30);
+pub(super) const GRACE: Duration = Duration::from_secs(30);
 /// How long open HTTP connections may take when the service stops: an event is answered in milliseconds.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
 
 /// Resolves when the process is asked to stop, by SIGTERM or Ctrl-C.
-pub async fn asked_to_stop() {
+pub(super) async fn asked_to_stop() {
     let (Ok(mut terminate), Ok(mut interrupt)) =
         (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -45,7 +45,7 @@ pub async fn asked_to_stop() {
 }
 
 /// Runs the service.
-pub async fn serve(settings: Settings) -> Result<(), Failure> {
+pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     // Handlers first: a signal during start-up must not kill a half-started service.
     let mut hangup = signal(SignalKind::hangup())?;
     let stop_asked = asked_to_stop();

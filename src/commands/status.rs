@@ -5,8 +5,9 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::print::Out;
-use super::workshop::{open_store, whose, Whose};
+use super::workshop::{Whose, open_store, whose};
 use crate::clock::Clock;
+use crate::engine::remedy_of;
 use crate::settings::Settings;
 use crate::store::control::{self, PortalStop};
 use crate::store::runs::{self, RunState};
@@ -32,10 +33,10 @@ struct Service {
 }
 
 /// How many runs are looked at for held ones; a rule has at most one, and expires after a day.
-const RUNS_LOOKED_AT: usize = 1000;
+const RUNS_LOOKED_AT: u32 = 1000;
 
 /// Prints what waits, what was done, and what stops the work.
-pub async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
+pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
     let store = open_store(&settings.db, false)?;
     let (running, pid) = match whose(&settings.db)? {
         Whose::Ours(lock) => {
@@ -46,16 +47,17 @@ pub async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
     };
     let status = store
         .read(move |db| {
-            let held = runs::list(db, &runs::RunFilter { limit: RUNS_LOOKED_AT, ..runs::RunFilter::default() })?
-                .into_iter()
-                .filter(|run| run.state == RunState::Held)
-                .map(|run| run.id.0)
-                .collect();
+            let held =
+                runs::list(db, &runs::RunFilter { limit: RUNS_LOOKED_AT, ..runs::RunFilter::default() })?
+                    .into_iter()
+                    .filter(|run| run.state == RunState::Held)
+                    .map(|run| run.id.0)
+                    .collect();
             Ok(Status {
                 events: events::counts(db)?,
                 jobs: jobs::counts(db)?,
                 paused: control::paused(db)?,
-                last_error: control::last_error(db)?,
+                last_error: control::last_error(db)?.map(|(error, at)| format!("{at} {error}")),
                 portal_stop: control::portal_stop(db)?,
                 held_runs: held,
                 next_due: jobs::next_due(db)?,
@@ -85,7 +87,7 @@ pub async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
     }
     if let Some(stop) = &status.portal_stop {
         out.say(format!("STOPPED by the portal since {}: {} {}", stop.since, stop.code, stop.text))?;
-        out.say(format!("  {}", stop.remedy))?;
+        out.say(format!("  {}", remedy_of(stop)))?;
     }
     for run in &status.held_runs {
         out.say(format!("HELD: run {run} waits for approval; see `b24-janitor runs`"))?;
@@ -97,18 +99,20 @@ pub async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
 }
 
 /// Stops the deleting, until [`resume`].
-pub async fn pause(settings: &Settings, out: Out) -> Result<(), Failure> {
+pub(super) async fn pause(settings: &Settings, out: Out) -> Result<(), Failure> {
     let store = open_store(&settings.db, false)?;
     let now = Clock::System.now();
     store.write(move |db| control::set_paused(db, true, now)).await?;
     out.object(&serde_json::json!({ "paused": true }))?;
-    out.say("paused: nothing is claimed any more; requests in flight are finished. `b24-janitor resume` goes on")?;
+    out.say(
+        "paused: nothing is claimed any more; requests in flight are finished. `b24-janitor resume` goes on",
+    )?;
     store.close().await;
     Ok(())
 }
 
 /// Lets the deleting go on, after `pause` or after the portal refused every call.
-pub async fn resume(settings: &Settings, out: Out) -> Result<(), Failure> {
+pub(super) async fn resume(settings: &Settings, out: Out) -> Result<(), Failure> {
     let store = open_store(&settings.db, false)?;
     let now = Clock::System.now();
     store

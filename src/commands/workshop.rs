@@ -19,12 +19,12 @@ use crate::settings::{Flags, LogFormat, Need, Settings, Source};
 use crate::store::{Lock, LockError, OpenError, OpenOptions, Store, Threads};
 
 /// Reads the settings; every problem in one pass.
-pub fn settings(flags: &Flags, need: Need) -> Result<Settings, Failure> {
+pub(super) fn settings(flags: &Flags, need: Need) -> Result<Settings, Failure> {
     Settings::load(flags, &Source::process(), need).map_err(|problems| Failure::settings(&problems))
 }
 
 /// Sends the log to standard error. `quiet` commands log warnings only, unless the settings say otherwise.
-pub fn start_log(settings: &Settings, quiet: bool) {
+pub(super) fn start_log(settings: &Settings, quiet: bool) {
     let filter = if quiet && settings.log_is_default { "warn" } else { settings.log.as_str() };
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr = BoxMakeWriter::new(std::io::stderr);
@@ -41,7 +41,7 @@ pub fn start_log(settings: &Settings, quiet: bool) {
 }
 
 /// Loads the rules; every problem of all files, as a compiler prints them.
-pub fn load_rules(settings: &Settings) -> Result<RuleSet, Failure> {
+pub(super) fn load_rules(settings: &Settings) -> Result<RuleSet, Failure> {
     match rules::load(&settings.rules) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
@@ -57,7 +57,7 @@ pub fn load_rules(settings: &Settings) -> Result<RuleSet, Failure> {
 }
 
 /// A rule with `events` needs the token that events are recognised by.
-pub fn without_token(rules: &RuleSet, settings: &Settings) -> Result<(), Failure> {
+pub(super) fn without_token(rules: &RuleSet, settings: &Settings) -> Result<(), Failure> {
     if !settings.application_tokens.is_empty() {
         return Ok(());
     }
@@ -77,7 +77,7 @@ pub fn without_token(rules: &RuleSet, settings: &Settings) -> Result<(), Failure
 }
 
 /// Opens the database of a service, or the one that commands share with it.
-pub fn open_store(path: &Path, create: bool) -> Result<Store, Failure> {
+pub(super) fn open_store(path: &Path, create: bool) -> Result<Store, Failure> {
     match Store::open(path, OpenOptions { threads: Threads::Own, create }) {
         Ok(store) => Ok(store),
         Err(OpenError::Missing { .. }) => Err(Failure::of(format!(
@@ -89,7 +89,7 @@ pub fn open_store(path: &Path, create: bool) -> Result<Store, Failure> {
 }
 
 /// Who works on the database.
-pub enum Whose {
+pub(super) enum Whose {
     /// This process, alone; the lock is held as long as this lives.
     Ours(Lock),
     /// A running service, whose process id is this, where it is known.
@@ -97,7 +97,7 @@ pub enum Whose {
 }
 
 /// Takes the database's lock, or finds out who has it.
-pub fn whose(path: &Path) -> Result<Whose, Failure> {
+pub(super) fn whose(path: &Path) -> Result<Whose, Failure> {
     match Lock::acquire(path) {
         Ok(lock) => Ok(Whose::Ours(lock)),
         Err(LockError::Held { pid, .. }) => Ok(Whose::Service(pid)),
@@ -106,7 +106,7 @@ pub fn whose(path: &Path) -> Result<Whose, Failure> {
 }
 
 /// The rule of that name, or an error that lists the names there are.
-pub fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Failure> {
+pub(super) fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Failure> {
     rules.rule(name).ok_or_else(|| {
         let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
         Failure::usage(format!("there is no rule `{name}`; the rules are: {}", names.join(", ")))
@@ -114,12 +114,12 @@ pub fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Failure> {
 }
 
 /// The portal's client; its exchanges are counted in `metrics`.
-pub fn portal(settings: &Settings, rules: &RuleSet, metrics: &Metrics) -> Result<Portal, Failure> {
+pub(super) fn portal(settings: &Settings, rules: &RuleSet, metrics: &Metrics) -> Result<Portal, Failure> {
     observed_portal(settings, rules, metrics, Arc::new(|_| ()))
 }
 
 /// The portal's client; its exchanges are counted in `metrics`, and `also` hears of them.
-pub fn observed_portal(
+pub(super) fn observed_portal(
     settings: &Settings,
     rules: &RuleSet,
     metrics: &Metrics,
@@ -146,7 +146,7 @@ pub fn observed_portal(
 }
 
 /// Counts exchanges with the portal.
-pub fn counting(metrics: Metrics) -> Observer {
+pub(super) fn counting(metrics: Metrics) -> Observer {
     Arc::new(move |call| {
         let took = Duration::try_from_secs_f64(call.seconds).unwrap_or_default();
         metrics.portal_request(call.method, call.result, took, call.operating);
@@ -157,12 +157,17 @@ pub fn counting(metrics: Metrics) -> Observer {
 }
 
 /// What an engine is made of.
-pub fn parts(store: Store, portal: Portal, metrics: Metrics) -> Parts {
+pub(super) fn parts(store: Store, portal: Portal, metrics: Metrics) -> Parts {
     Parts { store, portal, clock: Clock::System, metrics, seed: fastrand::u64(..) }
 }
 
 /// An engine over the settings' portal and this store.
-pub async fn engine(settings: &Settings, rules: RuleSet, store: Store, metrics: Metrics) -> Result<Engine, Failure> {
+pub(super) async fn engine(
+    settings: &Settings,
+    rules: RuleSet,
+    store: Store,
+    metrics: Metrics,
+) -> Result<Engine, Failure> {
     let portal = portal(settings, &rules, &metrics)?;
     Ok(Engine::start(parts(store, portal, metrics), rules).await?)
 }

@@ -125,6 +125,11 @@ impl WebhookUrl {
         url.set_path(&format!("{}{method}", self.path.expose_secret()));
         url
     }
+
+    /// The whole address, for the client. **A secret.**
+    pub fn secret(&self) -> SecretString {
+        SecretString::from(self.method_url("").to_string())
+    }
 }
 
 impl fmt::Display for WebhookUrl {
