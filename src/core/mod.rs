@@ -4,11 +4,16 @@
 //! property-tested and simulated, and so that `plan`, the evaluator and the worker's last check are the same code.
 
 pub mod age;
+pub mod batch_size;
+pub mod caps;
 pub mod compare;
 pub mod condition;
+pub mod decide;
 pub mod field;
+pub mod filter;
 pub mod lead;
 pub mod outcome;
+pub mod retry;
 pub mod rule;
 pub mod schedule;
 pub mod truth;

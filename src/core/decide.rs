@@ -1,0 +1,125 @@
+//! The one matcher: a rule, the protections, a lead and a time in; a verdict out. `plan`, the evaluator and the
+//! worker's last check before a deletion all call [`decide`].
+//!
+//! A rule refuses what can't be judged, a protection accepts it; so adding a protection never adds a deletion, and a
+//! lead with missing data is kept.
+
+use jiff::Timestamp;
+
+use super::condition::{Condition, Judged};
+use super::field::FieldName;
+use super::lead::{Lead, LeadId};
+use super::rule::{Protection, Rule};
+use super::truth::Truth;
+
+/// What a rule says of a lead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Verdict<'a> {
+    /// It selects the lead and nothing protects it.
+    Delete,
+    /// It selects the lead, but this protects it.
+    Protected(Guard<'a>),
+    /// It does not select the lead.
+    NoMatch,
+    /// The lead's data do not say whether it selects the lead; the lead is kept.
+    Undecidable,
+}
+
+/// What protects a lead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Guard<'a> {
+    /// It is converted, or its data do not say that it isn't.
+    Converted,
+    /// A protection of the rules files.
+    Named(&'a Protection),
+}
+
+/// The stage meaning of a converted lead
+/// (<https://apidocs.bitrix24.com/api-reference/crm/universal/object-fields.html>).
+const CONVERTED: &str = "S";
+const SEMANTIC: &str = "stageSemanticId";
+
+/// Judges one lead by one rule at the moment `now`, which is rounded down to seconds as the portal's dates are.
+pub fn decide<'a>(rule: &Rule, protections: &'a [Protection], lead: &Lead, now: Timestamp) -> Verdict<'a> {
+    let now = whole_seconds(now);
+    match rule.selection.judge(lead, now) {
+        Truth::No => return Verdict::NoMatch,
+        Truth::Undecidable => return Verdict::Undecidable,
+        Truth::Yes => {}
+    }
+    if !rule.include_converted && !surely_not_converted(lead) {
+        return Verdict::Protected(Guard::Converted);
+    }
+    match protections.iter().find(|protection| protects(protection, lead, now)) {
+        Some(protection) => Verdict::Protected(Guard::Named(protection)),
+        None => Verdict::Delete,
+    }
+}
+
+/// The same moment without its fraction of a second.
+pub fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// Whether a protection covers a lead; what can't be judged is covered.
+pub fn protects(protection: &Protection, lead: &Lead, now: Timestamp) -> bool {
+    let by_condition = |condition: &Condition| !condition.judge(lead, now).is_no();
+    protection.ids.contains(&lead.id) || protection.condition.as_ref().is_some_and(by_condition)
+}
+
+fn surely_not_converted(lead: &Lead) -> bool {
+    match lead.get(SEMANTIC) {
+        Some(serde_json::Value::String(meaning)) => {
+            !meaning.is_empty() && !meaning.eq_ignore_ascii_case(CONVERTED)
+        }
+        Some(_) | None => false,
+    }
+}
+
+/// Why the verdict is what it is, in one clause for a history: ids, stages, dates and numbers only.
+pub fn reason(rule: &Rule, verdict: Verdict<'_>, lead: &Lead, now: Timestamp) -> String {
+    let now = whole_seconds(now);
+    match verdict {
+        Verdict::Delete => clauses(&rule.selection.deciding(lead, now)),
+        Verdict::NoMatch => format!("no longer matches: {}", clauses(&rule.selection.deciding(lead, now))),
+        Verdict::Undecidable => format!("can't be judged: {}", clauses(&rule.selection.deciding(lead, now))),
+        Verdict::Protected(Guard::Converted) => "protected: converted".to_owned(),
+        Verdict::Protected(Guard::Named(protection)) => {
+            let why = match &protection.condition {
+                Some(condition) if !protection.ids.contains(&lead.id) => {
+                    clauses(&condition.deciding(lead, now))
+                }
+                Some(_) | None => format!("id {}", LeadId::get(lead.id)),
+            };
+            format!("protected by {}: {why}", protection.name)
+        }
+    }
+}
+
+/// Leaves beyond these are left out of a reason: it stands in one line of a table.
+const CLAUSES_SHOWN: usize = 4;
+
+fn clauses(leaves: &[Judged]) -> String {
+    let mut shown: Vec<String> = leaves.iter().take(CLAUSES_SHOWN).map(Judged::clause).collect();
+    if leaves.len() > CLAUSES_SHOWN {
+        shown.push(format!("and {} more", leaves.len() - CLAUSES_SHOWN));
+    }
+    shown.join("; ")
+}
+
+/// The fields that must be asked of the portal to judge a lead by a rule: those of the rule and of every protection,
+/// and those that protect and report. Sorted, each once.
+pub fn fields_needed(rule: &Rule, protections: &[Protection]) -> Vec<String> {
+    const ALWAYS: [&str; 6] = ["id", "stageId", SEMANTIC, "createdTime", "sourceId", "assignedById"];
+    let conditions = protections.iter().filter_map(|protection| protection.condition.as_ref());
+    let mut fields: Vec<String> = std::iter::once(&rule.selection)
+        .chain(conditions)
+        .flat_map(Condition::fields)
+        .map(FieldName::as_str)
+        .chain(ALWAYS)
+        .map(str::to_owned)
+        .collect();
+    fields.sort();
+    fields.dedup();
+    fields
+}
