@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use b24_janitor::core::age::Age;
 use b24_janitor::core::condition::Condition;
 use b24_janitor::core::lead::{Lead, LeadId};
-use b24_janitor::core::rule::{KeepCopy, Mode, PortalLimits, Rule};
+use b24_janitor::core::rule::{KeepCopy, Mode, Place, PortalLimits, Rule};
 use b24_janitor::core::truth::Truth;
 use b24_janitor::rules::{self, Diagnostic, Input, Loaded, Severity};
 use jiff::Timestamp;
@@ -371,4 +371,49 @@ fn a_file_made_of_mistakes_is_answered_with_the_first_hundred() {
     let found = parse(&text).unwrap_err();
     assert_eq!(found.len(), 101);
     assert_eq!(found.last().unwrap().code, "more-mistakes");
+}
+
+#[test]
+fn everything_that_a_rule_lacks_is_named() {
+    let found = parse("version: 1\ntimezone: UTC\nrules:\n  - mode: plan\n").unwrap_err();
+    let messages: Vec<&str> = found.iter().map(|found| found.message.as_str()).collect();
+    assert_eq!(messages, ["a rule needs `name`", "a rule needs `schedule`", "a rule needs `match`"]);
+}
+
+#[test]
+fn any_and_not_may_stand_ten_deep() {
+    let nested = |depth: usize| {
+        let selection =
+            format!("{}{{ stageId: {{ in: [JUNK] }} }}{}", "{ any: [ ".repeat(depth), " ] }".repeat(depth));
+        parse(&format!(
+            "version: 1\ntimezone: UTC\nrules:\n  - name: it\n    schedule: \"0 1 * * *\"\n    match: {selection}\n"
+        ))
+    };
+    assert!(nested(10).is_ok());
+    assert_eq!(codes(nested(11)), ["too-deep"]);
+}
+
+#[test]
+fn a_mistake_behind_an_alias_is_reported_once_where_it_is_written() {
+    let text = fs::read_to_string(root().join("tests/rules_bad/mistake_behind_an_alias.yaml")).unwrap();
+    let places: Vec<u32> = parse(&text).unwrap_err().iter().map(|found| found.line).collect();
+    assert_eq!(places, [6]);
+}
+
+#[test]
+fn what_a_file_holds_does_not_steer_the_terminal() {
+    let found = parse("version: 1\ntimezone: \"a\\e[31m\\u202eb\"\n").unwrap_err();
+    assert_eq!(found[0].message, "there is no time zone `a\\u{1b}[31m\\u{202e}b`");
+}
+
+#[test]
+fn other_checks_report_in_the_same_form() {
+    let place = Place { file: "rules.yaml".to_owned(), line: 4 };
+    let mut found = Diagnostic::about_rule(Severity::Warning, "unknown-stage", &place, "no stage `X`");
+    found.help("stages: NEW, JUNK");
+    assert_eq!(
+        found.render(false),
+        "rules.yaml:4:1: warning[unknown-stage]: no stage `X`\n = help: stages: NEW, JUNK"
+    );
+    assert_eq!(found.to_string(), "rules.yaml:4:1: warning[unknown-stage]: no stage `X`");
 }

@@ -7,6 +7,8 @@ use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use crate::core::rule::Place;
+
 /// What is kept of the line on each side of the mistake: more than a terminal shows.
 const EXCERPT_BYTES: usize = 240;
 
@@ -99,8 +101,18 @@ impl Diagnostic {
         }
     }
 
+    /// A diagnostic about a rule that was read without fault, such as a stage that the portal does not have.
+    pub fn about_rule(
+        severity: Severity,
+        code: &'static str,
+        place: &Place,
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        Diagnostic { severity, line: place.line, ..Diagnostic::about_file(code, &place.file, message) }
+    }
+
     /// Sets what to write instead.
-    pub(super) fn help(&mut self, help: impl Into<String>) -> &mut Diagnostic {
+    pub fn help(&mut self, help: impl Into<String>) -> &mut Diagnostic {
         self.help = Some(help.into());
         self
     }
@@ -261,11 +273,13 @@ fn boundary(text: &str, mut offset: usize) -> usize {
     offset
 }
 
-/// A sentence of another module on one line: what it quotes may hold control characters.
+/// A sentence on one line: what it quotes may hold characters that steer a terminal.
 pub(super) fn one_line(sentence: &str) -> String {
+    // Marks of writing direction would reorder the message on the screen.
+    let steers = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut out = String::new();
     for c in sentence.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+        if steers(c) { out.extend(c.escape_default()) } else { out.push(c) }
     }
     out
 }

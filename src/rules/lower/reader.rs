@@ -81,7 +81,8 @@ impl<'s> Reader<'s> {
         message: impl Into<String>,
     ) -> &mut Diagnostic {
         // A part that aliases repeat is wrong once, where it is written.
-        let known = self.found.iter().any(|other| other.code == code && other.span == *span);
+        let message = message.into();
+        let known = self.found.iter().any(|other| other.span == *span && other.message == message);
         if known || self.found.len() >= MAX_DIAGNOSTICS {
             self.not_shown += usize::from(!known);
             return &mut self.discarded;
