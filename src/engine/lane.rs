@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::context::{Context, EngineError};
 use super::settle::Settling;
@@ -396,7 +396,7 @@ impl Lane {
             })
             .await?;
         if marked == wanted {
-            info!(jobs = marked, claim = %claim, "deleting");
+            debug!(jobs = marked, claim = %claim, "deleting");
             return Ok(Some(now));
         }
         if marked != 0 {

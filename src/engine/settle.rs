@@ -1,10 +1,10 @@
 //! From the portal's answers to settled jobs: what is sure is settled, what is unsure is confirmed by `crm.item.get`,
 //! what is refused inside a batch is tried once more alone.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::context::{Context, EngineError};
 use super::lane::{Batch, Doomed};
@@ -215,11 +215,17 @@ impl Settling<'_> {
                 Ok(settled)
             })
             .await?;
+        let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (job, outcome) in outcomes {
             if !settled.stale.contains(&job) {
                 self.ctx.metrics.job_finished(outcome.as_str());
-                info!(%job, outcome = outcome.as_str(), "job finished");
+                *counts.entry(outcome.as_str()).or_default() += 1;
+                debug!(%job, outcome = outcome.as_str(), "job finished");
             }
+        }
+        if !counts.is_empty() {
+            let ended: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
+            info!(%claim, "jobs finished: {}", ended.join(", "));
         }
         if !settled.stale.is_empty() {
             warn!(
