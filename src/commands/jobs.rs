@@ -68,9 +68,19 @@ fn state_or_outcome(word: Option<&str>) -> Result<(Option<JobState>, Option<Outc
     }
 }
 
+/// Why a job stands where it does: its reason, and what the portal said where it refused.
+pub(super) fn why(job: &Job) -> String {
+    match (&job.reason, &job.last_error) {
+        (Some(reason), Some(error)) if job.outcome == Some(Outcome::Failed) => format!("{reason}: {error}"),
+        (Some(reason), _) => reason.clone(),
+        (None, Some(error)) => error.clone(),
+        (None, None) => String::new(),
+    }
+}
+
 fn row(job: &Job) -> Vec<String> {
     let state = job.outcome.map_or(job.state.as_str(), Outcome::as_str);
-    let why = job.reason.clone().or_else(|| job.last_error.clone()).unwrap_or_default();
+    let why = why(job);
     vec![
         job.id.to_string(),
         job.lead_id.to_string(),

@@ -1,7 +1,7 @@
 //! One module a command; the only layer that prints.
 
 mod check;
-//mod demo;
+mod demo;
 mod failure;
 mod health;
 mod intake;
@@ -79,7 +79,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
             workshop::start_log(&settings, false);
             serve::serve(settings).await
         }
-        Command::Demo(_) => Ok(()),
+        Command::Demo(args) => demo::demo(&args).await,
         Command::Sandbox(args) => sandbox::sandbox(*args).await,
         Command::Check(args) => check::check(&flags, &args).await,
         Command::Plan(args) => plan::plan(&quiet(Need::Portal)?, &args).await,

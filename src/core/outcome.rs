@@ -201,7 +201,8 @@ pub fn after_confirmation(
     }
 }
 
-fn finish_gone(unknown_before: bool) -> Change {
+/// The end of a job whose lead surely is gone, with the reason.
+pub fn finish_gone(unknown_before: bool) -> Change {
     let reason = if unknown_before {
         "gone after an attempt of ours whose answer was lost"
     } else {

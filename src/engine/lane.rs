@@ -26,7 +26,7 @@ use super::settle::Settling;
 use crate::core::batch_size::{self, BatchSize};
 use crate::core::decide::{LastLook, last_look};
 use crate::core::lead::{Lead, LeadId};
-use crate::core::outcome::{Change, Outcome, Presence, gone};
+use crate::core::outcome::{Change, Outcome, Presence, finish_gone};
 use crate::core::rule::{KeepCopy, Mode, Rule, RuleSet};
 use crate::portal::{Permit, Work};
 use crate::store::JobId;
@@ -336,12 +336,12 @@ impl Lane {
             let lead = match (read.leads.get(&job.lead_id), presence.get(&job.lead_id)) {
                 (Some(lead), _) | (None, Some(Ok(Presence::Present(lead)))) => lead,
                 (None, Some(Ok(Presence::Gone))) => {
-                    changes.push((job.id, finish(gone(job.unknown_before), None)));
+                    changes.push((job.id, finish_gone(job.unknown_before)));
                     continue;
                 }
                 (None, Some(Ok(Presence::Unreadable(fault)))) => {
                     let reason = format!("can't be judged: the webhook may not read this lead ({fault})");
-                    changes.push((job.id, finish(Outcome::Spared, Some(reason))));
+                    changes.push((job.id, spared(reason)));
                     continue;
                 }
                 (None, Some(Err(fault))) => {
@@ -360,7 +360,7 @@ impl Lane {
                 LastLook::Delete(rule, why) => {
                     doomed.push(Doomed { job: job.clone(), copy: copy_of(rule, lead, now), why });
                 }
-                LastLook::Spare(reason) => changes.push((job.id, finish(Outcome::Spared, Some(reason)))),
+                LastLook::Spare(reason) => changes.push((job.id, spared(reason))),
             }
         }
         let settled: HashSet<JobId> = changes.iter().map(|(job, _)| *job).collect();
@@ -415,8 +415,8 @@ pub(super) struct Doomed {
     copy: Option<CopyToKeep>,
 }
 
-fn finish(outcome: Outcome, reason: Option<String>) -> Change {
-    Change::Finish { outcome, reason, error: None }
+fn spared(reason: String) -> Change {
+    Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None }
 }
 
 fn copy_of(rule: &Rule, lead: &Lead, now: Timestamp) -> Option<CopyToKeep> {
