@@ -210,7 +210,7 @@ pub fn waiting_rules(db: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 /// The first moment at which there is something to claim: of a waiting job, or of an unknown one to read again. It may
-/// lie in the past, and a cap may keep it from being claimed.
+/// lie in the past, where a cap keeps the job from being claimed: see [`super::capped_rules`].
 pub fn next_due(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     const FIRST: &str =
         "SELECT min(due_at) FROM jobs WHERE state = 'waiting' AND unknown_before = 0 AND rule = ?1";
