@@ -77,7 +77,7 @@ pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: w
         match message {
             Message::Close => closing = true,
             Message::Write(first) => {
-                let changed = commit_group(&db, first, || match queue.try_recv() {
+                commit_group(&db, &changes, first, || match queue.try_recv() {
                     Ok(Message::Write(write)) => Some(write),
                     Ok(Message::Close) => {
                         closing = true;
@@ -85,9 +85,6 @@ pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: w
                     }
                     Err(_) => None,
                 });
-                if changed {
-                    changes.send_modify(|count| *count += 1);
-                }
             }
         }
         if closing {
@@ -104,14 +101,19 @@ pub(super) fn checkpoint(db: &Connection) {
     }
 }
 
-/// One transaction with `first` and what `next` has ready. Returns whether rows changed and were committed.
-pub(super) fn commit_group(db: &Connection, first: Write, mut next: impl FnMut() -> Option<Write>) -> bool {
+/// One transaction with `first` and what `next` has ready. Where it changed rows, `changes` grows before the answers.
+pub(super) fn commit_group(
+    db: &Connection,
+    changes: &watch::Sender<u64>,
+    first: Write,
+    mut next: impl FnMut() -> Option<Write>,
+) {
     let changes_before = db.total_changes();
     if let Err(error) = execute(db, "BEGIN IMMEDIATE") {
         let error = Arc::new(error);
         let (_, deliver) = first(Err(StoreError::Commit(Arc::clone(&error))));
         deliver(Err(StoreError::Commit(error)));
-        return false;
+        return;
     }
     let started = Instant::now();
     let mut delivers: Vec<Deliver> = Vec::new();
@@ -132,13 +134,15 @@ pub(super) fn commit_group(db: &Connection, first: Write, mut next: impl FnMut()
     if committed.is_err() {
         roll_back(db);
     }
+    if committed.is_ok() && db.total_changes() != changes_before {
+        changes.send_modify(|count| *count += 1);
+    }
     for deliver in delivers {
         deliver(match &committed {
             Ok(()) => Ok(()),
             Err(error) => Err(error.shared()),
         });
     }
-    committed.is_ok() && db.total_changes() != changes_before
 }
 
 fn in_savepoint(db: &Connection, write: Write) -> Deliver {
