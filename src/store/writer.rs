@@ -177,3 +177,79 @@ fn roll_back(db: &Connection) {
 fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
     db.prepare_cached(sql)?.execute([]).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<(), StoreError>>;
+
+    fn database() -> (Connection, watch::Sender<u64>) {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "PRAGMA foreign_keys = ON;
+            CREATE TABLE parent (id INTEGER PRIMARY KEY);
+            CREATE TABLE child (id INTEGER PRIMARY KEY, parent REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .unwrap();
+        (db, watch::Sender::new(0))
+    }
+
+    /// Commits these statements as one group; their answers.
+    fn group(db: &Connection, changes: &watch::Sender<u64>, statements: &[&'static str]) -> Vec<Answer> {
+        let (mut writes, answers): (Vec<Write>, Vec<Answer>) =
+            statements.iter().map(|&sql| message(move |db| db.execute_batch(sql))).unzip();
+        writes.reverse();
+        let first = writes.pop().unwrap();
+        commit_group(db, changes, first, || writes.pop());
+        assert!(writes.is_empty(), "all of them are in the group");
+        answers
+    }
+
+    fn rows(db: &Connection) -> i64 {
+        db.query_row("SELECT (SELECT count(*) FROM parent) + (SELECT count(*) FROM child)", [], |row| {
+            row.get(0)
+        })
+        .unwrap()
+    }
+
+    // The paused clock keeps a slow machine from closing a group early.
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_commit_reaches_every_caller_of_its_group_and_keeps_nothing() {
+        let (db, changes) = database();
+        let orphan = "INSERT INTO child (parent) VALUES (99)";
+        for answer in group(&db, &changes, &["INSERT INTO parent VALUES (1)", orphan, "SELECT 1"]) {
+            let answer = answer.await.unwrap();
+            assert!(matches!(answer, Err(StoreError::Commit(_))), "{answer:?}");
+        }
+        assert_eq!((rows(&db), *changes.borrow()), (0, 0));
+        for answer in group(&db, &changes, &["INSERT INTO parent VALUES (1)"]) {
+            answer.await.unwrap().unwrap();
+        }
+        assert_eq!((rows(&db), *changes.borrow()), (1, 1), "the next group is not affected");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_that_sqlite_undoes_by_itself_is_answered_as_failed() {
+        let (db, changes) = database();
+        let undone = "INSERT OR ROLLBACK INTO parent VALUES (1)";
+        let mut answers = group(&db, &changes, &["INSERT INTO parent VALUES (1)", undone]);
+        let own = answers.pop().unwrap().await.unwrap();
+        assert!(matches!(own, Err(StoreError::Statement(_))), "{own:?}");
+        let other = answers.pop().unwrap().await.unwrap();
+        assert!(matches!(other, Err(StoreError::RolledBack)), "{other:?}");
+        assert_eq!(rows(&db), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_has_a_limit() {
+        let (db, changes) = database();
+        let mut left = MAX_GROUP + 10;
+        let (first, _) = message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES"));
+        commit_group(&db, &changes, first, || {
+            left -= 1;
+            Some(message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES")).0)
+        });
+        assert_eq!((left, rows(&db)), (11, 256));
+    }
+}

@@ -4,7 +4,7 @@
 //! of a job. `caps`: the daily cap. `evaluations`: runs, holds, rules. `state`: protections, control, requests, pruning.
 //! `any_order`: invariants under any sequence of operations.
 
-#![allow(missing_docs, clippy::allow_attributes)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say where")]
 
 mod any_order;
 mod caps;
