@@ -47,6 +47,7 @@ fn approval_enqueues_exactly_the_stored_leads_with_their_grace_from_now_on() {
         assert_eq!((told.state, told.enqueued, told.already_waiting), (RunState::Enqueued, 4, 1));
         assert_eq!((told.approved_at, told.finished_at), (Some(t(100)), Some(t(100))));
         assert_eq!(approve(db, run, 5, 101), Approval::NotHeld(RunState::Enqueued));
+        assert_eq!(runs::matches(db, run).unwrap(), [], "they are jobs now");
     });
 }
 

@@ -81,18 +81,22 @@ fn a_file_that_is_not_ours_is_refused_and_not_touched() {
 async fn a_file_of_a_newer_program_is_refused_and_not_touched() {
     let folder = Folder::new();
     Store::open(&folder.db(), CREATE).unwrap().close().await;
-    // The new version lies in the log alone, as after a crash of the newer program.
+    // A crash of the newer program: the new version lies in the log alone.
     let newer = other_program(&folder.db());
     newer.pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
-    let wal = folder.dir.path().join("janitor.db-wal");
-    let before = (std::fs::read(folder.db()).unwrap(), std::fs::read(&wal).unwrap());
+    let log = |folder: &Folder| folder.dir.path().join("janitor.db-wal");
+    let crash = Folder::new();
+    std::fs::copy(folder.db(), crash.db()).unwrap();
+    std::fs::copy(log(&folder), log(&crash)).unwrap();
+    let bytes = || (std::fs::read(crash.db()).unwrap(), std::fs::read(log(&crash)).unwrap());
+    let before = bytes();
     assert!(!before.1.is_empty());
-    let error = Store::open(&folder.db(), CREATE).unwrap_err();
+    let error = Store::open(&crash.db(), CREATE).unwrap_err();
     assert!(
         matches!(error, OpenError::Newer { found, known, .. } if found == SCHEMA_VERSION + 1 && known == SCHEMA_VERSION),
         "{error:?}"
     );
-    assert_eq!((std::fs::read(folder.db()).unwrap(), std::fs::read(&wal).unwrap()), before);
+    assert_eq!(bytes(), before);
 }
 
 #[tokio::test]

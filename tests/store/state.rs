@@ -69,8 +69,10 @@ fn the_protection_that_lasts_longest_counts_and_none_is_shortened() {
         assert_eq!(found("spam", 0), Some((ProtectionReason::Cancelled, t(200))));
         assert_eq!(found("other", 0), Some((ProtectionReason::Failed, t(100))));
         assert_eq!(found("other", 100), None);
+        protect(None, ProtectionReason::Restored, 150);
+        assert_eq!(found("other", 0), Some((ProtectionReason::Restored, t(150))));
         assert!(protections::lift(db, lead(1), ProtectionReason::Failed).unwrap());
-        assert_eq!(found("other", 0), Some((ProtectionReason::Restored, t(50))));
+        assert_eq!(found("other", 0), Some((ProtectionReason::Restored, t(150))));
     });
 }
 

@@ -121,6 +121,9 @@ fn an_attempt_that_was_surely_not_executed_is_given_back_and_stays_in_the_histor
         send(db, &third, 21);
         settle(db, &third, id, back(30, false), 22);
         assert_eq!(job(db, id).attempts, 1);
+        let fourth = claim(db, 30, 50);
+        settle(db, &fourth, id, back(40, true), 31);
+        assert_eq!(job(db, id).attempts, 1, "nor does it give back an earlier attempt");
         let results: Vec<_> = jobs::attempts_of(db, id).unwrap().into_iter().map(|a| a.result).collect();
         assert_eq!(results, [Some("not_executed".to_owned()), Some("retry".to_owned())]);
     });
