@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 
 use b24_janitor::core::rule::LeadEvent;
 use b24_janitor::store::events::{self, NewEvent};
-use b24_janitor::store::{Store, StoreError, control};
+use b24_janitor::store::{OpenOptions, Store, StoreError, control};
 
 use crate::support::{CREATE, Folder, INLINE, lead, t};
 
@@ -190,4 +190,43 @@ async fn closing_finishes_what_was_handed_over_and_empties_the_log() {
         assert!(pending >= stored);
         again.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_command_can_look_while_another_process_holds_the_write_lock() {
+    let folder = Folder::new();
+    let service = Store::open(&folder.db(), INLINE).unwrap();
+    service.write(|db| control::set_paused(db, true, t(0))).await.unwrap();
+    let path = folder.db();
+    // The closure runs inside the service's write transaction.
+    let looked = service
+        .write(move |_| {
+            let command = Store::open(&path, OpenOptions { create: false, ..INLINE }).unwrap();
+            let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let look = move || runtime().block_on(command.read(control::paused));
+            Ok(std::thread::spawn(look).join().unwrap())
+        })
+        .await
+        .unwrap();
+    assert!(looked.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_a_service_and_of_commands_are_all_kept() {
+    let folder = Folder::new();
+    let service = Store::open(&folder.db(), CREATE).unwrap();
+    let command = Store::open(&folder.db(), OpenOptions { create: false, ..CREATE }).unwrap();
+    let bump = |store: &Store| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for _ in 0..40 {
+                store.write(|db| control::bump(db, "test", "writes", 1)).await.unwrap();
+            }
+        })
+    };
+    let all = [bump(&service), bump(&command), bump(&service), bump(&command)];
+    for writer in all {
+        writer.await.unwrap();
+    }
+    assert_eq!(service.read(|db| control::counter(db, "test", "writes")).await.unwrap(), 160);
 }
