@@ -4,7 +4,7 @@ use b24_janitor::store::jobs::{
 };
 use b24_janitor::store::protections::{self, ProtectionReason};
 use b24_janitor::store::recover::{self, Recovered};
-use b24_janitor::store::{JobId, copies};
+use b24_janitor::store::{JobId, RunId, copies};
 use rusqlite::Connection;
 
 use crate::support::{DAY, HOUR, claim, enqueue, job, lead, leads, on_db, send, start, t};
@@ -354,6 +354,9 @@ fn jobs_are_listed_by_page_and_told_in_the_contracts_keys() {
         assert_eq!(ids(JobFilter { after: Some(JobId(2)), ..page.clone() }), [3, 4]);
         assert_eq!(ids(JobFilter { rule: Some("b".to_owned()), ..page.clone() }), [6, 7]);
         assert_eq!(ids(JobFilter { lead: Some(lead(3)), ..page.clone() }), [3]);
+        assert_eq!(ids(JobFilter { run: Some(RunId(2)), ..page.clone() }), [6, 7]);
+        assert_eq!(ids(JobFilter { newest_first: true, ..page.clone() }), [7, 6]);
+        assert_eq!(ids(JobFilter { newest_first: true, after: Some(JobId(3)), ..page.clone() }), [2, 1]);
         jobs::cancel(db, JobId(4), t(1)).unwrap();
         assert_eq!(ids(JobFilter { outcome: Some(Outcome::Cancelled), ..page.clone() }), [4]);
         assert_eq!(ids(JobFilter { state: Some(JobState::Done), ..page }), [4]);

@@ -9,13 +9,16 @@ use crate::store::columns::{at_opt, count_of, from_ms, ms, signed};
 /// The window of `deletes_per_day`.
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 
+/// What a rule deleted in the window; counting stops at the cap.
+pub(super) const DELETED: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs
+    WHERE outcome = 'deleted' AND rule = ?1 AND finished_at > ?2 LIMIT ?3)";
+
+/// What the worker has of a rule.
+pub(super) const RUNNING: &str = "SELECT count(*) FROM jobs WHERE state = 'running' AND rule = ?1";
+
 /// How many jobs of a rule may be claimed: its cap less what it deleted in the last 24 h, less what the worker has, less
 /// what an attempt of unknown outcome may have deleted.
 pub(super) fn cap_left(db: &Connection, rule: &str, cap: u64, now: Timestamp) -> rusqlite::Result<u64> {
-    // Counting stops at the cap.
-    const DELETED: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs
-        WHERE outcome = 'deleted' AND rule = ?1 AND finished_at > ?2 LIMIT ?3)";
-    const RUNNING: &str = "SELECT count(*) FROM jobs WHERE state = 'running' AND rule = ?1";
     const UNKNOWN_WAITING: &str =
         "SELECT count(*) FROM jobs WHERE state = 'waiting' AND unknown_before = 1 AND rule = ?1";
     let deleted = count_of(db, DELETED, (rule, window_start(now), signed(cap)))?;

@@ -122,6 +122,8 @@ pub(in crate::store) fn release_all_claimed(db: &Connection) -> rusqlite::Result
 
 #[cfg(test)]
 mod tests {
+    use super::super::cap;
+    use super::super::list::NEXT_RULE;
     use super::*;
 
     /// What the planner says about a statement.
@@ -136,6 +138,17 @@ mod tests {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(include_str!("../schema.sql")).unwrap();
         db
+    }
+
+    #[test]
+    fn what_a_claim_counts_stands_in_an_index_whose_rows_are_not_read() {
+        let db = database();
+        for (sql, index) in
+            [(NEXT_RULE, "jobs_ready"), (cap::DELETED, "jobs_deleted"), (cap::RUNNING, "jobs_running")]
+        {
+            let plan = plan(&db, sql);
+            assert!(plan.contains(&format!("SEARCH jobs USING COVERING INDEX {index} (")), "{plan}");
+        }
     }
 
     #[test]
