@@ -27,6 +27,10 @@ pub(super) const READY_AGAIN: &str = "SELECT due_at, id FROM jobs
 pub(super) const READY: &str = "SELECT due_at, id FROM jobs
     WHERE state = 'waiting' AND unknown_before = 0 AND rule = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
 
+/// Unknown jobs that may be read again.
+pub(super) const UNKNOWN: &str = "SELECT settle_at, id FROM jobs
+    WHERE phase = 'unknown' AND settle_at <= ?1 ORDER BY settle_at, id LIMIT ?2";
+
 /// Claims up to `limit` due jobs in the order in which they are due.
 ///
 /// A rule in `caps` gets what its `deletes_per_day` leaves: the cap less what it deleted in the last 24 h, less what runs
@@ -38,6 +42,8 @@ pub fn claim_due(
     limit: usize,
     caps: &[(String, u64)],
 ) -> rusqlite::Result<Option<Claim>> {
+    const SQL: &str = "UPDATE jobs SET state = 'running', phase = 'claimed', claim = ?2, claimed_at = ?3
+        WHERE id = ?1 AND state = 'waiting'";
     let mut due: Vec<(i64, JobId)> = Vec::new();
     collect(db, READY_AGAIN, (ms(now), rows(limit)), &mut due)?;
     for rule in waiting_rules(db)? {
@@ -51,8 +57,6 @@ pub fn claim_due(
     }
     due.sort_unstable();
     due.truncate(limit);
-    const SQL: &str = "UPDATE jobs SET state = 'running', phase = 'claimed', claim = ?2, claimed_at = ?3
-        WHERE id = ?1 AND state = 'waiting'";
     claim(db, &due, SQL, now)
 }
 
@@ -66,9 +70,6 @@ pub fn claim_unknown(db: &Connection, now: Timestamp, limit: usize) -> rusqlite:
     collect(db, UNKNOWN, (ms(now), rows(limit)), &mut due)?;
     claim(db, &due, SQL, now)
 }
-
-/// Unknown jobs that may be read again.
-pub(super) const UNKNOWN: &str = "SELECT settle_at, id FROM jobs WHERE phase = 'unknown' AND settle_at <= ?1 ORDER BY settle_at, id LIMIT ?2";
 
 fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
