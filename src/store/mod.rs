@@ -118,15 +118,10 @@ impl Store {
             Runner::Own { writes, .. } => {
                 writes.send(writer::Message::Write(write)).await.map_err(|_| StoreError::Closed)?;
             }
-            Runner::Inline(connection) => {
-                let changed = match locked(connection).as_ref() {
-                    Some(db) => writer::commit_group(db, write, || None),
-                    None => return Err(StoreError::Closed),
-                };
-                if changed {
-                    self.inner.changes.send_modify(|count| *count += 1);
-                }
-            }
+            Runner::Inline(connection) => match locked(connection).as_ref() {
+                Some(db) => writer::commit_group(db, &self.inner.changes, write, || None),
+                None => return Err(StoreError::Closed),
+            },
         }
         answer.await.unwrap_or(Err(StoreError::Closed))
     }

@@ -184,7 +184,7 @@ fn refuse_newer(path: &Path) -> Result<(), OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(sqlite)?;
     db.busy_timeout(Duration::from_millis(BUSY_TIMEOUT_MS)).map_err(sqlite)?;
-    let found: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
+    let found = user_version(&db).map_err(sqlite)?;
     db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())).map_err(sqlite)?;
     if found > SCHEMA_VERSION {
         return Err(OpenError::Newer { path: path.to_owned(), found, known: SCHEMA_VERSION });
@@ -257,8 +257,16 @@ pub fn setting(db: &Connection, name: &str) -> rusqlite::Result<String> {
     })
 }
 
+fn user_version(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
 fn migrate(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = |source| classify(path, source);
+    // A command beside a busy service, or on a full disk, must not need the write lock only to open the file.
+    if user_version(db).map_err(sqlite)? == SCHEMA_VERSION {
+        return Ok(());
+    }
     // Another process may be at the same: the version counts only inside the transaction.
     db.execute_batch("BEGIN IMMEDIATE").map_err(sqlite)?;
     let result = migrate_in_transaction(db, path).and_then(|()| db.execute_batch("COMMIT").map_err(sqlite));
@@ -270,7 +278,7 @@ fn migrate(db: &Connection, path: &Path) -> Result<(), OpenError> {
 
 fn migrate_in_transaction(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let sqlite = |source| classify(path, source);
-    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
+    let version = user_version(db).map_err(sqlite)?;
     let seen = usize::try_from(version).unwrap_or(0);
     let Some(steps) = MIGRATIONS.get(seen..) else {
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known: SCHEMA_VERSION });

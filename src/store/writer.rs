@@ -77,7 +77,7 @@ pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: w
         match message {
             Message::Close => closing = true,
             Message::Write(first) => {
-                let changed = commit_group(&db, first, || match queue.try_recv() {
+                commit_group(&db, &changes, first, || match queue.try_recv() {
                     Ok(Message::Write(write)) => Some(write),
                     Ok(Message::Close) => {
                         closing = true;
@@ -85,9 +85,6 @@ pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: w
                     }
                     Err(_) => None,
                 });
-                if changed {
-                    changes.send_modify(|count| *count += 1);
-                }
             }
         }
         if closing {
@@ -104,14 +101,19 @@ pub(super) fn checkpoint(db: &Connection) {
     }
 }
 
-/// One transaction with `first` and what `next` has ready. Returns whether rows changed and were committed.
-pub(super) fn commit_group(db: &Connection, first: Write, mut next: impl FnMut() -> Option<Write>) -> bool {
+/// One transaction with `first` and what `next` has ready. Where it changed rows, `changes` grows before the answers.
+pub(super) fn commit_group(
+    db: &Connection,
+    changes: &watch::Sender<u64>,
+    first: Write,
+    mut next: impl FnMut() -> Option<Write>,
+) {
     let changes_before = db.total_changes();
     if let Err(error) = execute(db, "BEGIN IMMEDIATE") {
         let error = Arc::new(error);
         let (_, deliver) = first(Err(StoreError::Commit(Arc::clone(&error))));
         deliver(Err(StoreError::Commit(error)));
-        return false;
+        return;
     }
     let started = Instant::now();
     let mut delivers: Vec<Deliver> = Vec::new();
@@ -132,13 +134,15 @@ pub(super) fn commit_group(db: &Connection, first: Write, mut next: impl FnMut()
     if committed.is_err() {
         roll_back(db);
     }
+    if committed.is_ok() && db.total_changes() != changes_before {
+        changes.send_modify(|count| *count += 1);
+    }
     for deliver in delivers {
         deliver(match &committed {
             Ok(()) => Ok(()),
             Err(error) => Err(error.shared()),
         });
     }
-    committed.is_ok() && db.total_changes() != changes_before
 }
 
 fn in_savepoint(db: &Connection, write: Write) -> Deliver {
@@ -172,4 +176,80 @@ fn roll_back(db: &Connection) {
 
 fn execute(db: &Connection, sql: &str) -> rusqlite::Result<()> {
     db.prepare_cached(sql)?.execute([]).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Answer = oneshot::Receiver<Result<(), StoreError>>;
+
+    fn database() -> (Connection, watch::Sender<u64>) {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "PRAGMA foreign_keys = ON;
+            CREATE TABLE parent (id INTEGER PRIMARY KEY);
+            CREATE TABLE child (id INTEGER PRIMARY KEY, parent REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)",
+        )
+        .unwrap();
+        (db, watch::Sender::new(0))
+    }
+
+    /// Commits these statements as one group; their answers.
+    fn group(db: &Connection, changes: &watch::Sender<u64>, statements: &[&'static str]) -> Vec<Answer> {
+        let (mut writes, answers): (Vec<Write>, Vec<Answer>) =
+            statements.iter().map(|&sql| message(move |db| db.execute_batch(sql))).unzip();
+        writes.reverse();
+        let first = writes.pop().unwrap();
+        commit_group(db, changes, first, || writes.pop());
+        assert!(writes.is_empty(), "all of them are in the group");
+        answers
+    }
+
+    fn rows(db: &Connection) -> i64 {
+        db.query_row("SELECT (SELECT count(*) FROM parent) + (SELECT count(*) FROM child)", [], |row| {
+            row.get(0)
+        })
+        .unwrap()
+    }
+
+    // The paused clock keeps a slow machine from closing a group early.
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_commit_reaches_every_caller_of_its_group_and_keeps_nothing() {
+        let (db, changes) = database();
+        let orphan = "INSERT INTO child (parent) VALUES (99)";
+        for answer in group(&db, &changes, &["INSERT INTO parent VALUES (1)", orphan, "SELECT 1"]) {
+            let answer = answer.await.unwrap();
+            assert!(matches!(answer, Err(StoreError::Commit(_))), "{answer:?}");
+        }
+        assert_eq!((rows(&db), *changes.borrow()), (0, 0));
+        for answer in group(&db, &changes, &["INSERT INTO parent VALUES (1)"]) {
+            answer.await.unwrap().unwrap();
+        }
+        assert_eq!((rows(&db), *changes.borrow()), (1, 1), "the next group is not affected");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_that_sqlite_undoes_by_itself_is_answered_as_failed() {
+        let (db, changes) = database();
+        let undone = "INSERT OR ROLLBACK INTO parent VALUES (1)";
+        let mut answers = group(&db, &changes, &["INSERT INTO parent VALUES (1)", undone]);
+        let own = answers.pop().unwrap().await.unwrap();
+        assert!(matches!(own, Err(StoreError::Statement(_))), "{own:?}");
+        let other = answers.pop().unwrap().await.unwrap();
+        assert!(matches!(other, Err(StoreError::RolledBack)), "{other:?}");
+        assert_eq!(rows(&db), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_has_a_limit() {
+        let (db, changes) = database();
+        let mut left = MAX_GROUP + 10;
+        let (first, _) = message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES"));
+        commit_group(&db, &changes, first, || {
+            left -= 1;
+            Some(message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES")).0)
+        });
+        assert_eq!((left, rows(&db)), (11, 256));
+    }
 }

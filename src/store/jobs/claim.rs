@@ -1,11 +1,12 @@
 //! Which jobs the worker gets. A claim is committed before the first byte leaves for the portal.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rusqlite::Connection;
 
+use super::cap::cap_left;
 use super::job::{self, Job};
 use super::list::waiting_rules;
-use crate::store::columns::{count_of, ms, signed};
+use crate::store::columns::{ms, signed};
 use crate::store::control;
 use crate::store::ids::{ClaimId, JobId};
 
@@ -18,9 +19,6 @@ pub struct Claim {
     pub jobs: Vec<Job>,
 }
 
-/// The window of `deletes_per_day`.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
-
 /// Due, and counted against the cap already by the attempt whose outcome is unknown.
 pub(super) const READY_AGAIN: &str = "SELECT due_at, id FROM jobs
     WHERE state = 'waiting' AND unknown_before = 1 AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2";
@@ -28,6 +26,10 @@ pub(super) const READY_AGAIN: &str = "SELECT due_at, id FROM jobs
 /// Due, of one rule.
 pub(super) const READY: &str = "SELECT due_at, id FROM jobs
     WHERE state = 'waiting' AND unknown_before = 0 AND rule = ?1 AND due_at <= ?2 ORDER BY due_at, id LIMIT ?3";
+
+/// Unknown jobs that may be read again.
+pub(super) const UNKNOWN: &str = "SELECT settle_at, id FROM jobs
+    WHERE phase = 'unknown' AND settle_at <= ?1 ORDER BY settle_at, id LIMIT ?2";
 
 /// Claims up to `limit` due jobs in the order in which they are due.
 ///
@@ -40,25 +42,21 @@ pub fn claim_due(
     limit: usize,
     caps: &[(String, u64)],
 ) -> rusqlite::Result<Option<Claim>> {
-    let at_most = |limit: u64| signed(limit.min(limit_u64(usize::MAX)));
-    let limit_rows = limit_u64(limit);
+    const SQL: &str = "UPDATE jobs SET state = 'running', phase = 'claimed', claim = ?2, claimed_at = ?3
+        WHERE id = ?1 AND state = 'waiting'";
     let mut due: Vec<(i64, JobId)> = Vec::new();
-    collect(db, READY_AGAIN, (ms(now), at_most(limit_rows)), &mut due)?;
+    collect(db, READY_AGAIN, (ms(now), rows(limit)), &mut due)?;
     for rule in waiting_rules(db)? {
-        let cap = caps.iter().find(|(name, _)| *name == rule).map(|(_, cap)| *cap);
-        let allowance = match cap {
-            Some(cap) => cap.saturating_sub(used_of_cap(db, &rule, cap, now)?),
-            None => u64::MAX,
+        let at_most = match caps.iter().find(|(name, _)| *name == rule) {
+            Some((_, cap)) => signed(cap_left(db, &rule, *cap, now)?).min(rows(limit)),
+            None => rows(limit),
         };
-        let rows = allowance.min(limit_rows);
-        if rows > 0 {
-            collect(db, READY, (&rule, ms(now), at_most(rows)), &mut due)?;
+        if at_most > 0 {
+            collect(db, READY, (&rule, ms(now), at_most), &mut due)?;
         }
     }
     due.sort_unstable();
     due.truncate(limit);
-    const SQL: &str = "UPDATE jobs SET state = 'running', phase = 'claimed', claim = ?2, claimed_at = ?3
-        WHERE id = ?1 AND state = 'waiting'";
     claim(db, &due, SQL, now)
 }
 
@@ -69,15 +67,12 @@ pub fn claim_unknown(db: &Connection, now: Timestamp, limit: usize) -> rusqlite:
             sent_at = NULL
         WHERE id = ?1 AND state = 'running' AND phase = 'unknown'";
     let mut due = Vec::new();
-    collect(db, UNKNOWN, (ms(now), signed(limit_u64(limit))), &mut due)?;
+    collect(db, UNKNOWN, (ms(now), rows(limit)), &mut due)?;
     claim(db, &due, SQL, now)
 }
 
-/// Unknown jobs that may be read again.
-pub(super) const UNKNOWN: &str = "SELECT settle_at, id FROM jobs WHERE phase = 'unknown' AND settle_at <= ?1 ORDER BY settle_at, id LIMIT ?2";
-
-fn limit_u64(limit: usize) -> u64 {
-    u64::try_from(limit).unwrap_or(u64::MAX)
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn collect(
@@ -90,21 +85,6 @@ fn collect(
         due.push(found?);
     }
     Ok(())
-}
-
-/// How much of a rule's cap is used up; counting stops at the cap.
-fn used_of_cap(db: &Connection, rule: &str, cap: u64, now: Timestamp) -> rusqlite::Result<u64> {
-    const DELETED: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs
-        WHERE outcome = 'deleted' AND rule = ?1 AND finished_at > ?2 LIMIT ?3)";
-    const RUNNING: &str = "SELECT count(*) FROM jobs WHERE state = 'running' AND rule = ?1";
-    const UNKNOWN_WAITING: &str =
-        "SELECT count(*) FROM jobs WHERE state = 'waiting' AND unknown_before = 1 AND rule = ?1";
-    let since = ms(now.saturating_sub(DAY).unwrap_or(Timestamp::MIN));
-    let deleted = count_of(db, DELETED, (rule, since, signed(cap)))?;
-    if deleted >= cap {
-        return Ok(cap);
-    }
-    Ok(deleted + count_of(db, RUNNING, [rule])? + count_of(db, UNKNOWN_WAITING, [rule])?)
 }
 
 fn claim(
@@ -139,4 +119,49 @@ pub fn release_claim(db: &Connection, claim: ClaimId) -> rusqlite::Result<u64> {
 pub(in crate::store) fn release_all_claimed(db: &Connection) -> rusqlite::Result<u64> {
     let sql = format!("UPDATE jobs SET {BACK} WHERE state = 'running' AND phase = 'claimed'");
     Ok(db.prepare_cached(&sql)?.execute([])? as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cap;
+    use super::super::list::NEXT_RULE;
+    use super::*;
+
+    /// What the planner says about a statement.
+    fn plan(db: &Connection, sql: &str) -> String {
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let unbound = rusqlite::params_from_iter(vec![rusqlite::types::Null; statement.parameter_count()]);
+        let lines = statement.query_map(unbound, |row| row.get::<_, String>("detail")).unwrap();
+        lines.collect::<rusqlite::Result<Vec<_>>>().unwrap().join("; ")
+    }
+
+    fn database() -> Connection {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("../schema.sql")).unwrap();
+        db
+    }
+
+    #[test]
+    fn what_a_claim_counts_stands_in_an_index_whose_rows_are_not_read() {
+        let db = database();
+        for (sql, index) in
+            [(NEXT_RULE, "jobs_ready"), (cap::DELETED, "jobs_deleted"), (cap::RUNNING, "jobs_running")]
+        {
+            let plan = plan(&db, sql);
+            assert!(plan.contains(&format!("SEARCH jobs USING COVERING INDEX {index} (")), "{plan}");
+        }
+    }
+
+    #[test]
+    fn claiming_reads_only_ready_rows_in_the_order_of_an_index() {
+        let db = database();
+        for (sql, index) in
+            [(READY, "jobs_ready"), (READY_AGAIN, "jobs_ready_again"), (UNKNOWN, "jobs_unknown")]
+        {
+            let plan = plan(&db, sql);
+            assert!(plan.starts_with("SEARCH jobs USING"), "{plan}");
+            assert!(plan.contains(&format!("INDEX {index} (")), "{plan}");
+            assert!(!plan.contains("TEMP B-TREE"), "{plan}");
+        }
+    }
 }

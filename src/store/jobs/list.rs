@@ -12,7 +12,7 @@ use crate::core::lead::LeadId;
 use crate::core::outcome::Outcome;
 use crate::store::columns::{at, at_opt, count_of, from_ms, ms, unsigned};
 use crate::store::control;
-use crate::store::ids::{ClaimId, JobId};
+use crate::store::ids::{ClaimId, JobId, RunId};
 
 /// The counter of finished jobs whose rows were pruned, by outcome.
 pub(in crate::store) const PRUNED: &str = "jobs_pruned";
@@ -47,16 +47,24 @@ pub struct JobFilter {
     pub rule: Option<String>,
     /// Of this lead.
     pub lead: Option<LeadId>,
-    /// With a larger id, for the next page.
+    /// Of this run.
+    pub run: Option<RunId>,
+    /// After this one in the list's order, for the next page.
     pub after: Option<JobId>,
+    /// The newest first instead of the oldest.
+    pub newest_first: bool,
     /// At most so many.
     pub limit: u32,
 }
 
 /// Jobs by id, a page at a time.
 pub fn list(db: &Connection, filter: &JobFilter) -> rusqlite::Result<Vec<Job>> {
-    let after = filter.after.unwrap_or(JobId(0));
-    let mut conditions = String::from("id > :after");
+    let (order, first, beyond) = match filter.newest_first {
+        true => ("DESC", JobId(i64::MAX), "id < :after"),
+        false => ("ASC", JobId(0), "id > :after"),
+    };
+    let after = filter.after.unwrap_or(first);
+    let mut conditions = beyond.to_owned();
     let mut values: Vec<(&str, &dyn ToSql)> = vec![(":after", &after), (":limit", &filter.limit)];
     if let Some(state) = &filter.state {
         conditions.push_str(" AND state = :state");
@@ -74,7 +82,12 @@ pub fn list(db: &Connection, filter: &JobFilter) -> rusqlite::Result<Vec<Job>> {
         conditions.push_str(" AND lead_id = :lead");
         values.push((":lead", lead));
     }
-    let sql = format!("SELECT {} FROM jobs WHERE {conditions} ORDER BY id LIMIT :limit", job::COLUMNS);
+    if let Some(run) = &filter.run {
+        conditions.push_str(" AND run_id = :run");
+        values.push((":run", run));
+    }
+    let sql =
+        format!("SELECT {} FROM jobs WHERE {conditions} ORDER BY id {order} LIMIT :limit", job::COLUMNS);
     db.prepare_cached(&sql)?.query_map(values.as_slice(), job::read)?.collect()
 }
 
@@ -186,13 +199,15 @@ pub fn counts(db: &Connection) -> rusqlite::Result<JobCounts> {
     Ok(counts)
 }
 
+/// The next rule with waiting jobs in the order of names.
+pub(super) const NEXT_RULE: &str =
+    "SELECT min(rule) FROM jobs WHERE state = 'waiting' AND unknown_before = 0 AND rule > ?1";
+
 /// The rules that have waiting jobs. It jumps from rule to rule in the index, however many jobs each has.
 pub fn waiting_rules(db: &Connection) -> rusqlite::Result<Vec<String>> {
-    const FIRST: &str =
-        "SELECT min(rule) FROM jobs WHERE state = 'waiting' AND unknown_before = 0 AND rule > ?1";
     const AGAIN: &str = "SELECT DISTINCT rule FROM jobs WHERE state = 'waiting' AND unknown_before = 1";
     let mut rules: Vec<String> = Vec::new();
-    let mut next = db.prepare_cached(FIRST)?;
+    let mut next = db.prepare_cached(NEXT_RULE)?;
     while let Some(rule) =
         next.query_row([rules.last().map_or("", String::as_str)], |row| row.get::<_, Option<String>>(0))?
     {
@@ -210,7 +225,7 @@ pub fn waiting_rules(db: &Connection) -> rusqlite::Result<Vec<String>> {
 }
 
 /// The first moment at which there is something to claim: of a waiting job, or of an unknown one to read again. It may
-/// lie in the past, and a cap may keep it from being claimed.
+/// lie in the past, where a cap keeps the job from being claimed: see [`super::capped_rules`].
 pub fn next_due(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     const FIRST: &str =
         "SELECT min(due_at) FROM jobs WHERE state = 'waiting' AND unknown_before = 0 AND rule = ?1";

@@ -4,6 +4,7 @@
 //! came; its lead is read again from `settle_at` on, when the portal has surely ended). Every change of a running job
 //! names the claim it was made under, so a completion that comes after a rescue changes nothing.
 
+mod cap;
 mod claim;
 mod end;
 mod enqueue;
@@ -12,6 +13,7 @@ mod list;
 mod progress;
 mod settle;
 
+pub use cap::{Capped, capped_rules};
 pub use claim::{Claim, claim_due, claim_unknown, release_claim};
 pub use end::{
     CANCEL_PROTECTS, Cancel, LeadGone, Retry, cancel, lead_gone, retry, spare_rule, spare_waiting_of_lead,

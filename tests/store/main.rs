@@ -1,0 +1,17 @@
+//! The store's promises, through its public surface.
+//!
+//! `file`: whose file it is, settings, lock. `writing`: what an answer means. `inbox`: events and gaps. `work`: the life
+//! of a job. `caps`: the daily cap. `evaluations`: runs, holds, rules. `state`: protections, control, requests, pruning.
+//! `any_order`: invariants under any sequence of operations.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say where")]
+
+mod any_order;
+mod caps;
+mod evaluations;
+mod file;
+mod inbox;
+mod state;
+mod support;
+mod work;
+mod writing;
