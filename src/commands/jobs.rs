@@ -29,7 +29,15 @@ pub(super) async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Fai
     let (mut after, mut shown, mut more) = (None, Vec::new(), false);
     while left > 0 {
         let limit = PAGE.min(u32::try_from(left).unwrap_or(PAGE));
-        let filter = JobFilter { state, outcome, rule: args.rule.clone(), lead, after, limit: limit + 1 };
+        let filter = JobFilter {
+            state,
+            outcome,
+            rule: args.rule.clone(),
+            lead,
+            after,
+            limit: limit + 1,
+            ..JobFilter::default()
+        };
         let mut page = store.read(move |db| jobs::list(db, &filter)).await?;
         more = page.len() as u64 > u64::from(limit);
         page.truncate(limit as usize);
