@@ -1,5 +1,7 @@
 //! What the pace promises: never more than the portal allows, never less while work waits.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 
 use b24_janitor::core::operating::Operating;

@@ -1,5 +1,7 @@
 //! The exchanges with the portal, byte for byte where it matters, and what every answer is taken for.
 
+#![cfg(test)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,6 +15,7 @@ use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::{DeleteReply, Fault, Presence};
 use b24_janitor::core::rule::{DeleteMethod, PortalLimits};
 use b24_janitor::portal::{CallError, CallRecord, Class, Portal, PortalOptions, Sent, Transport, Work};
+use proptest::prelude::*;
 use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -327,6 +330,7 @@ async fn fields_stages_scopes_and_counts_are_read() {
 
 /// What a single deletion is answered: status, body, and what it is taken for with either method. A class with `?`
 /// means that the request may have been executed, one with `!` that it surely was not.
+#[rustfmt::skip]
 const ALONE: &[(&str, u16, &str, &str, &str)] = &[
     // name, status, body, crm.lead.delete, crm.item.delete
     ("true", 200, r#"{"result":true}"#, "Deleted", "Unknown"),
@@ -336,286 +340,64 @@ const ALONE: &[(&str, u16, &str, &str, &str)] = &[
     ("number", 200, r#"{"result":1}"#, "Unknown", "Unknown"),
     ("full list", 200, r#"{"result":[1]}"#, "Unknown", "Unknown"),
     ("object", 200, r#"{"result":{}}"#, "Unknown", "Unknown"),
-    (
-        "bad id",
-        400,
-        r#"{"error":"","error_description":"ID is not defined or invalid."}"#,
-        "Unsure",
-        "Unsure",
-    ),
+    ("bad id", 400, r#"{"error":"","error_description":"ID is not defined or invalid."}"#, "Unsure", "Unsure"),
     ("denied", 400, r#"{"error":"","error_description":"Access denied."}"#, "Unsure", "Unsure"),
     ("gone, as documented", 400, r#"{"error":"","error_description":"Not found"}"#, "NotFound", "Unsure"),
-    (
-        "gone, English",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"Item was not found."}"#,
-        "NotFound",
-        "Unsure",
-    ),
-    (
-        "gone, Russian",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"Элемент не найден"}"#,
-        "NotFound",
-        "Unsure",
-    ),
-    (
-        "gone, old English",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"Lead was not found."}"#,
-        "NotFound",
-        "Unsure",
-    ),
-    (
-        "gone, old Russian",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"Лид не найден"}"#,
-        "NotFound",
-        "Unsure",
-    ),
-    (
-        "gone, as siblings say",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"Element not found"}"#,
-        "NotFound",
-        "Unsure",
-    ),
-    (
-        "gone, German",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"Element wurde nicht gefunden."}"#,
-        "Unsure",
-        "Unsure",
-    ),
+    ("gone, English", 400, r#"{"error":"ERROR_CORE","error_description":"Item was not found."}"#, "NotFound", "Unsure"),
+    ("gone, Russian", 400, r#"{"error":"ERROR_CORE","error_description":"Элемент не найден"}"#, "NotFound", "Unsure"),
+    ("gone, old English", 400, r#"{"error":"ERROR_CORE","error_description":"Lead was not found."}"#, "NotFound", "Unsure"),
+    ("gone, old Russian", 400, r#"{"error":"ERROR_CORE","error_description":"Лид не найден"}"#, "NotFound", "Unsure"),
+    ("gone, as siblings say", 400, r#"{"error":"ERROR_CORE","error_description":"Element not found"}"#, "NotFound", "Unsure"),
+    ("gone, German", 400, r#"{"error":"ERROR_CORE","error_description":"Element wurde nicht gefunden."}"#, "Unsure", "Unsure"),
     ("veto", 400, r#"{"error":"ERROR_CORE","error_description":"Not on a Friday"}"#, "Unsure", "Unsure"),
-    (
-        "veto naming it",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"Order of lead 7 not found"}"#,
-        "Unsure",
-        "Unsure",
-    ),
-    (
-        "item gone",
-        400,
-        r#"{"error":"NOT_FOUND","error_description":"Элемент не найден"}"#,
-        "Unsure",
-        "NotFound",
-    ),
+    ("veto naming it", 400, r#"{"error":"ERROR_CORE","error_description":"Order of lead 7 not found"}"#, "Unsure", "Unsure"),
+    ("item gone", 400, r#"{"error":"NOT_FOUND","error_description":"Элемент не найден"}"#, "Unsure", "NotFound"),
     ("item gone under 200", 200, r#"{"error":"NOT_FOUND","error_description":"x"}"#, "Unsure", "NotFound"),
     ("a gateway's 404", 404, r#"{"error":"NOT_FOUND","error_description":"x"}"#, "Unsure", "Unsure"),
-    (
-        "item denied",
-        400,
-        r#"{"error":"ACCESS_DENIED","error_description":"Access denied"}"#,
-        "Unsure",
-        "Refused",
-    ),
-    (
-        "second check",
-        400,
-        r#"{"error":"CRM_ITEM_DELETE_ACCESS_DENIED","error_description":"x"}"#,
-        "Unsure",
-        "Refused",
-    ),
-    (
-        "item veto",
-        400,
-        r#"{"error":"TERMINATED_BY_EVENT_COMPATIBLE","error_description":"x"}"#,
-        "Unsure",
-        "Refused",
-    ),
-    (
-        "no id",
-        400,
-        r#"{"error":"100","error_description":"Could not find value for parameter {id}"}"#,
-        "Unsure",
-        "Unsure",
-    ),
+    ("item denied", 400, r#"{"error":"ACCESS_DENIED","error_description":"Access denied"}"#, "Unsure", "Refused"),
+    ("second check", 400, r#"{"error":"CRM_ITEM_DELETE_ACCESS_DENIED","error_description":"x"}"#, "Unsure", "Refused"),
+    ("item veto", 400, r#"{"error":"TERMINATED_BY_EVENT_COMPATIBLE","error_description":"x"}"#, "Unsure", "Refused"),
+    ("no id", 400, r#"{"error":"100","error_description":"Could not find value for parameter {id}"}"#, "Unsure", "Unsure"),
     ("digits as number", 400, r#"{"error":100,"error_description":"x"}"#, "Unsure", "Unsure"),
     ("bad type", 400, r#"{"error":"ENTITY_TYPE_NOT_SUPPORTED","error_description":"x"}"#, "Unsure", "Unsure"),
-    (
-        "bad argument",
-        400,
-        r#"{"error":"ERROR_ARGUMENT","error_description":"x","argument":"id"}"#,
-        "Unsure",
-        "Unsure",
-    ),
+    ("bad argument", 400, r#"{"error":"ERROR_ARGUMENT","error_description":"x","argument":"id"}"#, "Unsure", "Unsure"),
     ("bad value", 400, r#"{"error":"INVALID_ARG_VALUE","error_description":"x"}"#, "Unsure", "Unsure"),
-    (
-        "encoding",
-        200,
-        r#"{"error":"WRONG_ENCODING","error_description":"Wrong request encoding"}"#,
-        "Unsure",
-        "Unsure",
-    ),
+    ("encoding", 200, r#"{"error":"WRONG_ENCODING","error_description":"Wrong request encoding"}"#, "Unsure", "Unsure"),
     ("unheard of", 400, r#"{"error":"SOMETHING_NEW","error_description":"x"}"#, "Unsure", "Unsure"),
     ("error under 200", 200, r#"{"error":"ERROR_CORE","error_description":"x"}"#, "Unsure", "Unsure"),
     ("SQL", 500, r#"{"error":"ERROR_CORE","error_description":"SQL query error!"}"#, "Retry?", "Retry?"),
-    (
-        "SQL under 400",
-        400,
-        r#"{"error":"ERROR_CORE","error_description":"SQL query error!"}"#,
-        "Unknown",
-        "Unknown",
-    ),
+    ("SQL under 400", 400, r#"{"error":"ERROR_CORE","error_description":"SQL query error!"}"#, "Unknown", "Unknown"),
     ("internal", 500, r#"{"error":"INTERNAL_SERVER_ERROR","error_description":"x"}"#, "Retry?", "Retry?"),
     ("unexpected", 500, r#"{"error":"ERROR_UNEXPECTED_ANSWER","error_description":"x"}"#, "Retry?", "Retry?"),
     ("unheard of 500", 500, r#"{"error":"SOMETHING_NEW","error_description":"x"}"#, "Retry?", "Retry?"),
-    (
-        "too many",
-        503,
-        r#"{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}"#,
-        "PausePortal!",
-        "PausePortal!",
-    ),
-    (
-        "budget",
-        429,
-        r#"{"error":"OPERATION_TIME_LIMIT","error_description":"x"}"#,
-        "PauseMethod!",
-        "PauseMethod!",
-    ),
-    (
-        "overload",
-        401,
-        r#"{"error":"OVERLOAD_LIMIT","error_description":"x"}"#,
-        "StopPortalForPerson!",
-        "StopPortalForPerson!",
-    ),
-    (
-        "overload, old",
-        503,
-        r#"{"error":"OVERLOAD_LIMIT","error_description":"x"}"#,
-        "StopPortalForPerson!",
-        "StopPortalForPerson!",
-    ),
+    ("too many", 503, r#"{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}"#, "PausePortal!", "PausePortal!"),
+    ("budget", 429, r#"{"error":"OPERATION_TIME_LIMIT","error_description":"x"}"#, "PauseMethod!", "PauseMethod!"),
+    ("overload", 401, r#"{"error":"OVERLOAD_LIMIT","error_description":"x"}"#, "StopPortalForPerson!", "StopPortalForPerson!"),
+    ("overload, old", 503, r#"{"error":"OVERLOAD_LIMIT","error_description":"x"}"#, "StopPortalForPerson!", "StopPortalForPerson!"),
     ("no auth", 401, r#"{"error":"NO_AUTH_FOUND","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
-    (
-        "https",
-        401,
-        r#"{"error":"INVALID_REQUEST","error_description":"Https required."}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "revoked",
-        401,
-        r#"{"error":"INVALID_CREDENTIALS","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "revoked, old",
-        403,
-        r#"{"error":"INVALID_CREDENTIALS","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
+    ("https", 401, r#"{"error":"INVALID_REQUEST","error_description":"Https required."}"#, "StopPortal!", "StopPortal!"),
+    ("revoked", 401, r#"{"error":"INVALID_CREDENTIALS","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("revoked, old", 403, r#"{"error":"INVALID_CREDENTIALS","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
     ("scope", 401, r#"{"error":"insufficient_scope","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
     ("token", 401, r#"{"error":"expired_token","error_description":"x"}"#, "RefreshToken!", "RefreshToken!"),
-    (
-        "bad token",
-        401,
-        r#"{"error":"invalid_token","error_description":"x"}"#,
-        "RefreshToken!",
-        "RefreshToken!",
-    ),
+    ("bad token", 401, r#"{"error":"invalid_token","error_description":"x"}"#, "RefreshToken!", "RefreshToken!"),
     ("user", 401, r#"{"error":"user_access_error","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
-    (
-        "plan",
-        401,
-        r#"{"error":"ACCESS_DENIED","error_description":"REST is available only by subscription."}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
+    ("plan", 401, r#"{"error":"ACCESS_DENIED","error_description":"REST is available only by subscription."}"#, "StopPortal!", "StopPortal!"),
     ("plan, old", 403, r#"{"error":"ACCESS_DENIED","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
-    (
-        "fired",
-        401,
-        r#"{"error":"authorization_error","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "extranet",
-        403,
-        r#"{"error":"allowed_only_intranet_user","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
+    ("fired", 401, r#"{"error":"authorization_error","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("extranet", 403, r#"{"error":"allowed_only_intranet_user","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
     ("auth server away", 401, r#"{"error":"CONNECTION_ERROR","error_description":"x"}"#, "Retry!", "Retry!"),
-    (
-        "no app",
-        401,
-        r#"{"error":"APPLICATION_NOT_FOUND","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "not installed",
-        401,
-        r#"{"error":"ERROR_OAUTH","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
+    ("no app", 401, r#"{"error":"APPLICATION_NOT_FOUND","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("not installed", 401, r#"{"error":"ERROR_OAUTH","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
     ("unpaid", 401, r#"{"error":"PAYMENT_REQUIRED","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
-    (
-        "wrong client",
-        401,
-        r#"{"error":"WRONG_CLIENT","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "auth type",
-        403,
-        r#"{"error":"WRONG_AUTH_TYPE","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "confirm",
-        401,
-        r#"{"error":"METHOD_CONFIRM_WAITING","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "confirm denied",
-        403,
-        r#"{"error":"METHOD_CONFIRM_DENIED","error_description":"x"}"#,
-        "StopPortalForPerson!",
-        "StopPortalForPerson!",
-    ),
-    (
-        "no method",
-        404,
-        r#"{"error":"ERROR_METHOD_NOT_FOUND","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "portal deleted",
-        403,
-        r#"{"error":"PORTAL_DELETED","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "portal deleted, 410",
-        410,
-        r#"{"error":"PORTAL_DELETED","error_description":"x"}"#,
-        "StopPortal!",
-        "StopPortal!",
-    ),
-    (
-        "unheard of 401",
-        401,
-        r#"{"error":"SOMETHING_NEW","error_description":"x"}"#,
-        "StopPortal?",
-        "StopPortal?",
-    ),
+    ("wrong client", 401, r#"{"error":"WRONG_CLIENT","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("auth type", 403, r#"{"error":"WRONG_AUTH_TYPE","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("confirm", 401, r#"{"error":"METHOD_CONFIRM_WAITING","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("confirm denied", 403, r#"{"error":"METHOD_CONFIRM_DENIED","error_description":"x"}"#, "StopPortalForPerson!", "StopPortalForPerson!"),
+    ("no method", 404, r#"{"error":"ERROR_METHOD_NOT_FOUND","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("portal deleted", 403, r#"{"error":"PORTAL_DELETED","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("portal deleted, 410", 410, r#"{"error":"PORTAL_DELETED","error_description":"x"}"#, "StopPortal!", "StopPortal!"),
+    ("unheard of 401", 401, r#"{"error":"SOMETHING_NEW","error_description":"x"}"#, "StopPortal?", "StopPortal?"),
     ("nothing", 200, "", "Malformed?", "Malformed?"),
     ("half", 200, r#"{"result":tr"#, "Malformed?", "Malformed?"),
     ("list for an envelope", 200, r#"[{"result":true}]"#, "Malformed?", "Malformed?"),
@@ -700,6 +482,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 /// What a deletion inside a batch is answered under `result_error`.
+#[rustfmt::skip]
 const NESTED: &[(&str, &str, &str, &str)] = &[
     // code, text, crm.lead.delete, crm.item.delete
     ("ERROR_CORE", "Item was not found.", "Unsure", "Unsure"),
@@ -713,12 +496,7 @@ const NESTED: &[(&str, &str, &str, &str)] = &[
     ("ACCESS_DENIED", "REST is available only on commercial plans.", "Stopped", "Stopped"),
     ("CRM_ITEM_DELETE_ACCESS_DENIED", "x", "Unsure", "Refused"),
     ("TERMINATED_BY_EVENT_COMPATIBLE", "x", "Unsure", "Refused"),
-    (
-        "OPERATION_TIME_LIMIT",
-        "Method is blocked due to operation time limit.",
-        "MethodPaused",
-        "MethodPaused",
-    ),
+    ("OPERATION_TIME_LIMIT", "Method is blocked due to operation time limit.", "MethodPaused", "MethodPaused"),
     ("QUERY_LIMIT_EXCEEDED", "Too many requests", "Busy", "Busy"),
     ("CONNECTION_ERROR", "x", "Busy", "Busy"),
     ("INTERNAL_SERVER_ERROR", "x", "Unknown", "Unknown"),
@@ -836,6 +614,82 @@ async fn the_list_in_a_batch_fails_by_itself() {
             (Err(fault), Err(code)) => assert_eq!(fault.code, code),
             (read, _) => panic!("{read:?}"),
         }
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "[a-zA-Z0-9 .]{0,8}".prop_map(Value::from),
+    ];
+    let key = prop_oneof![
+        Just("d1"),
+        Just("d2"),
+        Just("r"),
+        Just("error"),
+        Just("error_description"),
+        Just("items"),
+        Just("id"),
+        Just("operating"),
+        Just("operating_reset_at"),
+        Just("result"),
+        Just("result_error"),
+        Just("result_time"),
+    ];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(key.clone().prop_map(str::to_owned), inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_back_only_the_documented_success_is_a_deletion(
+        status in prop::sample::select(vec![200_u16, 400, 500]),
+        (results, errors, times, top) in (any_json(), any_json(), any_json(), any_json()),
+        whole in any::<bool>(),
+    ) {
+        let body = if whole {
+            json!({ "result": { "result": results, "result_error": errors, "result_time": times }, "time": top })
+        } else {
+            top
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        let replies = runtime.block_on(async {
+            let answer = body.to_string();
+            let router = Router::new().fallback(post(move || async move {
+                let head = Response::builder().status(status).header("content-type", "application/json");
+                head.body(Body::from(answer)).unwrap()
+            }));
+            let portal = in_process(router, limits(DeleteMethod::Lead));
+            let permit = portal.permit(Work::Delete { leads: 2 }).await;
+            portal.delete_batch(permit, &ids(&[1, 2]), &ids(&[3])).await
+        });
+        if let Ok(reply) = replies {
+            prop_assert_eq!(status, 200);
+            prop_assert_eq!(reply.replies.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids(&[1, 2]));
+            for (id, reply) in reply.replies {
+                let said = body["result"]["result"].get(format!("d{id}")) == Some(&Value::Bool(true));
+                prop_assert!(reply != DeleteReply::NotFound, "never certain in a batch");
+                prop_assert!(reply != DeleteReply::Deleted || said, "{:?} from {}", reply, body);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_names_each_error_once_and_says_what_to_do() {
+    let mut seen = std::collections::BTreeSet::new();
+    for row in b24_janitor::portal::TABLE {
+        assert!(seen.insert((row.code.to_ascii_lowercase(), format!("{:?}", row.on))), "{} twice", row.code);
+        assert!(row.remedy.ends_with('.'), "{}: {}", row.code, row.remedy);
+        assert!(row.page.ends_with(".html"), "{}: {}", row.code, row.page);
     }
 }
 
