@@ -76,6 +76,24 @@ async fn a_deletion_that_would_pass_the_operating_budget_waits_and_reads_go_on()
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_batches_have_used_holds_back_a_deletion_alone_and_the_other_way_round() {
+    let portal = in_process(always(batch_reply(479.9, 300.0)), PortalLimits::default());
+    let permit = portal.permit(Work::Delete { leads: 2 }).await;
+    portal.delete_batch(permit, &ids(&[1]), &[]).await.unwrap();
+    let started = tokio::time::Instant::now();
+    drop(portal.permit(Work::Delete { leads: 1 }).await);
+    assert!(started.elapsed().as_secs() >= 300);
+
+    let time = json!({ "operating": 479.9, "operating_reset_at": 1300, "finish": 1000 });
+    let portal = in_process(always(json!({ "result": true, "time": time })), PortalLimits::default());
+    let permit = portal.permit(Work::Delete { leads: 1 }).await;
+    portal.delete_one(permit, id(1)).await.unwrap();
+    let started = tokio::time::Instant::now();
+    drop(portal.permit(Work::Delete { leads: 2 }).await);
+    assert!(started.elapsed().as_secs() >= 300);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_paused_method_in_a_batch_holds_back_the_next_deletion() {
     let error = json!({ "error": "OPERATION_TIME_LIMIT", "error_description": "x" });
     let body = json!({ "result": { "result": [], "result_error": { "d1": error } } });
