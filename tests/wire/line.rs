@@ -75,7 +75,7 @@ async fn the_webhooks_code_is_in_no_error_no_debug_text_and_no_log() {
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
 
-    let echo = json!({ "error": "SOMETHING", "error_description": format!("{}no such page /rest/1/{CODE}/x", " ".repeat(285)) });
+    let echo = json!({ "error": "SOMETHING", "error_description": format!("{}no such page /rest/1/{CODE}/x", " ".repeat(270)) });
     let server = answering("crm.item.get", ResponseTemplate::new(404).set_body_json(echo)).await;
     let portal = portal_at(&server.uri(), DeleteMethod::Lead);
     let mut seen = vec![format!("{portal:?}"), format!("{:?}", Portal::http().unwrap())];
@@ -145,4 +145,19 @@ async fn in_process_a_broken_body_is_a_lost_connection() {
     let permit = portal.permit(Work::Delete { leads: 1 }).await;
     let error = portal.delete_one(permit, id(7)).await.unwrap_err();
     assert_eq!((verdict(&error).as_str(), error.fault.code.as_str()), ("Retry?", "<connection lost>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_without_end_is_cut_off() {
+    let handler = || async {
+        let piece = || Ok::<_, std::io::Error>(bytes::Bytes::from(vec![b' '; 1024 * 1024]));
+        let endless = futures_util::stream::iter(std::iter::repeat_with(piece));
+        Response::builder()
+            .header("content-type", "application/json")
+            .body(Body::from_stream(endless))
+            .unwrap()
+    };
+    let portal = in_process(Router::new().fallback(post(handler)), limits(DeleteMethod::Lead));
+    let permit = portal.permit(Work::Delete { leads: 1 }).await;
+    assert_eq!(verdict(&portal.delete_one(permit, id(7)).await.unwrap_err()), "Malformed?");
 }
