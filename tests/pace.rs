@@ -1,6 +1,6 @@
 //! What the pace promises: never more than the portal allows, never less while work waits.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on should stop")]
+#![cfg(test)]
 
 use std::collections::BTreeMap;
 
@@ -175,16 +175,17 @@ fn the_refusals_of_one_pause_count_once_and_repeated_pauses_grow() {
     assert!(waits.iter().all(|wait| *wait <= 31.0), "{waits:?}");
 }
 
-/// The portal's side: one-minute baskets over a window, a sum, and the moment when the oldest drops.
+/// The portal's side: baskets (of a minute, if the documentation is right) over a window, a sum, and the moment when the oldest drops.
 struct Server {
     window: f64,
+    basket: f64,
     baskets: BTreeMap<u64, f64>,
 }
 
 impl Server {
     fn expire(&mut self, now: f64) {
-        let window = self.window;
-        self.baskets.retain(|minute, _| *minute as f64 * 60.0 + window > now);
+        let (window, basket) = (self.window, self.basket);
+        self.baskets.retain(|index, _| *index as f64 * basket + window > now);
     }
 
     fn sum(&mut self, now: f64) -> f64 {
@@ -194,9 +195,9 @@ impl Server {
 
     fn charge(&mut self, seconds: f64, now: f64) -> (f64, Timestamp) {
         self.expire(now);
-        *self.baskets.entry((now / 60.0).floor() as u64).or_default() += seconds;
+        *self.baskets.entry((now / self.basket).floor() as u64).or_default() += seconds;
         let oldest = self.baskets.keys().next().copied().unwrap_or(0);
-        (self.baskets.values().sum(), at(oldest as f64 * 60.0 + self.window))
+        (self.baskets.values().sum(), at(oldest as f64 * self.basket + self.window))
     }
 }
 
@@ -204,8 +205,15 @@ const METHOD: &str = "crm.lead.delete";
 
 /// Runs calls, `lanes` at a time, against the portal's side until `until`; gives the seconds done and the greatest
 /// sum seen, and fails when a call starts that would pass the budget or when nothing can ever start again.
-fn drive(budget: f64, window: f64, lanes: usize, calls: &[(f64, f64)], until: f64, start: f64) -> (f64, f64) {
-    let mut server = Server { window, baskets: BTreeMap::new() };
+fn drive(
+    budget: f64,
+    (window, basket): (f64, f64),
+    lanes: usize,
+    calls: &[(f64, f64)],
+    until: f64,
+    start: f64,
+) -> (f64, f64) {
+    let mut server = Server { window, basket, baskets: BTreeMap::new() };
     let mut operating = Operating::new(budget);
     let mut flights: Vec<(f64, f64, f64)> = Vec::new();
     let (mut now, mut done, mut greatest, mut turn) = (start, 0.0, 0.0_f64, 0);
@@ -256,27 +264,28 @@ fn drive(budget: f64, window: f64, lanes: usize, calls: &[(f64, f64)], until: f6
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn no_call_starts_that_would_pass_the_budget_and_work_never_stops(
         budget in 20.0_f64..500.0,
         window in prop::sample::select(vec![120.0, 300.0, 600.0]),
+        basket in prop::sample::select(vec![1.0, 10.0, 60.0]),
         lanes in 1_usize..8,
         calls in prop::collection::vec((0.5_f64..60.0, 0.05_f64..1.0), 1..12),
         start in 0.0_f64..120.0,
     ) {
-        drive(budget, window, lanes, &calls, start + 4.0 * window, start);
+        drive(budget, (window, basket), lanes, &calls, start + 4.0 * window, start);
     }
 }
 
 #[test]
 fn the_budget_is_used_up_while_work_waits() {
     // 480 s in 600 s, calls of 15 s, two at a time.
-    let (done, greatest) = drive(480.0, 600.0, 2, &[(15.0, 1.0)], 12_000.0, 7.0);
+    let (done, greatest) = drive(480.0, (600.0, 60.0), 2, &[(15.0, 1.0)], 12_000.0, 7.0);
     assert!(greatest <= 480.0);
     let share = done / (12_000.0 * 480.0 / 600.0);
-    assert!(share > 0.93, "used {share} of what is allowed");
+    assert!(share > 0.9, "used {share} of what is allowed");
 }
 
 #[test]

@@ -6,18 +6,27 @@
 //! estimates, no call is started that would take the sum past the budget; what is in flight counts with its estimate;
 //! with nothing in the baskets and nothing in flight one call is always allowed, however long it may be.
 //!
-//! The sum is what the portal said last. We remember in which order it grew, so that we know what drops when; once
-//! something has dropped by our reckoning only, one call at a time goes out until the portal has reported again.
+//! The sum is what the portal said last. We remember when it grew by how much, so that we know what drops when; where
+//! that is uncertain by a basket of the portal's, the later moment counts. Once something has dropped by our reckoning
+//! only, one call at a time goes out until the portal has reported again.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Growth within this time is one basket of ours. The portal's are a minute long; finer ones only cost memory.
-const BASKET: SignedDuration = SignedDuration::from_secs(5);
+/// The most baskets kept a counter: at the fastest plan's five requests a second a window has 3,000 replies. Beyond it
+/// the newest two become one, which drops when the later one would.
+const MAX_BASKETS: usize = 4096;
 
-/// The most baskets kept a counter: with [`BASKET`] that is more than an hour. Beyond it the oldest two become one.
-const MAX_BASKETS: usize = 1024;
+/// How much of the window a distance to `operating_reset_at` may hide: the portal's baskets are a minute long, and the
+/// moment belongs to the beginning of one.
+const PORTAL_BASKET: SignedDuration = SignedDuration::from_secs(60);
+
+/// Announcements this close to each other are the same: the portal rounds to seconds, and replies take their time.
+const ROUNDING: SignedDuration = SignedDuration::from_secs(5);
+
+/// Less than this many seconds is nothing: differences of sums leave dust.
+const DUST: f64 = 1e-6;
 
 /// The most counters: we call a dozen methods, each alone and in a batch. Beyond it nothing new is counted.
 const MAX_COUNTERS: usize = 64;
@@ -45,7 +54,7 @@ pub struct Operating {
 struct Counter {
     /// Oldest first; their sum is what the portal reported last, less what has dropped since.
     baskets: VecDeque<Basket>,
-    /// When the first basket drops.
+    /// When the portal's oldest basket drops.
     reset_at: Option<Timestamp>,
     /// The longest distance to a `reset_at` that was ever reported: the window is at least that long.
     window: SignedDuration,
@@ -61,10 +70,11 @@ struct Counter {
     charged: bool,
 }
 
+/// What the sum grew by from one reply to the next. Not fewer and larger: one that lay across the border of two of the
+/// portal's baskets would drop in part too early.
 #[derive(Debug, Clone, Copy)]
 struct Basket {
-    opened: Timestamp,
-    grown: Timestamp,
+    at: Timestamp,
     seconds: f64,
 }
 
@@ -86,10 +96,18 @@ impl Operating {
         let budget = self.budget;
         let Some(counter) = self.counter(method) else { return Ok(()) };
         counter.expire(now);
+        if counter.stale && counter.flights > 0 {
+            return Err(ask_again(now));
+        }
         counter.may_start(seconds, budget, now)?;
         counter.in_flight += seconds;
         counter.flights += 1;
         Ok(())
+    }
+
+    /// Whether a call that costs `seconds` would fit as well if it were counted under this name; takes nothing.
+    pub fn check(&self, method: &str, seconds: f64, now: Timestamp) -> Result<(), Timestamp> {
+        self.counters.get(method).map_or(Ok(()), |counter| counter.may_start(seconds, self.budget, now))
     }
 
     /// The reserved call will not be made.
@@ -155,64 +173,57 @@ impl Operating {
     }
 }
 
+fn ask_again(now: Timestamp) -> Timestamp {
+    now.checked_add(ASK_AGAIN).unwrap_or(Timestamp::MAX)
+}
+
 impl Counter {
     fn may_start(&self, seconds: f64, budget: f64, now: Timestamp) -> Result<(), Timestamp> {
-        let ask_again = now.checked_add(ASK_AGAIN).unwrap_or(Timestamp::MAX);
         if let Some(until) = self.blocked_until.filter(|until| now < *until) {
             return Err(until);
         }
-        if self.stale && self.flights > 0 {
-            return Err(ask_again);
-        }
-        let fits = |at| {
-            let used = self.used_at(at);
-            used + self.in_flight + seconds <= budget || (used <= 0.0 && self.flights == 0)
-        };
-        if fits(now) {
+        let fits =
+            |used: f64| used + self.in_flight + seconds <= budget || (used <= DUST && self.flights == 0);
+        let mut used = self.used_at(now);
+        if fits(used) {
             return Ok(());
         }
-        let mut drops: Vec<Timestamp> = (0..self.baskets.len()).map(|index| self.drop_of(index)).collect();
-        drops.extend(self.assumed.iter().map(|(until, _)| *until));
-        drops.retain(|at| *at > now);
-        drops.sort_unstable();
-        Err(drops.into_iter().find(|at| fits(*at)).unwrap_or(ask_again))
+        let reported = self.baskets.iter().map(|basket| (self.drop_of(basket), basket.seconds));
+        let mut drops: Vec<(Timestamp, f64)> = reported.chain(self.assumed.iter().copied()).collect();
+        drops.retain(|(at, _)| *at > now);
+        drops.sort_unstable_by_key(|(at, _)| *at);
+        for (at, seconds) in drops {
+            used -= seconds;
+            if fits(used) {
+                return Err(at);
+            }
+        }
+        Err(ask_again(now))
     }
 
-    /// When a basket drops: the first when the portal said, a later one as much later as it is younger, and not before
-    /// the longest window seen has passed over it.
-    fn drop_of(&self, index: usize) -> Timestamp {
-        let (Some(first), Some(basket)) = (self.baskets.front(), self.baskets.get(index)) else {
-            return Timestamp::MIN;
-        };
+    /// When a basket drops, at the latest: what surely belongs to the portal's oldest basket when the portal said, all
+    /// else when the longest window seen, and the part of it that may be hidden, have passed over it.
+    fn drop_of(&self, basket: &Basket) -> Timestamp {
         let Some(reset_at) = self.reset_at else {
-            return basket.grown.checked_add(WINDOW_UNSAID).unwrap_or(Timestamp::MAX);
+            return basket.at.checked_add(WINDOW_UNSAID).unwrap_or(Timestamp::MAX);
         };
-        if index == 0 {
+        if basket.at.checked_add(self.window).is_ok_and(|drop| drop <= reset_at) {
             return reset_at;
         }
-        let younger = basket.grown.duration_since(first.grown);
-        let by_order = reset_at.checked_add(younger).unwrap_or(Timestamp::MAX);
-        basket.grown.checked_add(self.window).unwrap_or(Timestamp::MAX).max(by_order)
+        basket.at.checked_add(self.window.saturating_add(PORTAL_BASKET)).unwrap_or(Timestamp::MAX)
     }
 
     fn used_at(&self, at: Timestamp) -> f64 {
-        let reported: f64 = self
-            .baskets
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| self.drop_of(*index) > at)
-            .map(|(_, basket)| basket.seconds)
-            .sum();
-        reported
-            + self.assumed.iter().filter(|(until, _)| *until > at).map(|(_, seconds)| seconds).sum::<f64>()
+        let reported =
+            self.baskets.iter().filter(|basket| self.drop_of(basket) > at).map(|basket| basket.seconds);
+        let assumed = self.assumed.iter().filter(|(until, _)| *until > at).map(|(_, seconds)| *seconds);
+        reported.chain(assumed).sum()
     }
 
     fn expire(&mut self, now: Timestamp) {
         self.assumed.retain(|(until, _)| *until > now);
-        while !self.baskets.is_empty() && self.drop_of(0) <= now {
-            let next = (self.baskets.len() > 1).then(|| self.drop_of(1));
+        while self.baskets.front().is_some_and(|first| self.drop_of(first) <= now) {
             self.baskets.pop_front();
-            self.reset_at = next;
             self.stale = true;
         }
     }
@@ -220,22 +231,23 @@ impl Counter {
     fn observe(&mut self, operating: f64, reset_at: Option<Timestamp>, now: Timestamp) {
         self.expire(now);
         let known: f64 = self.baskets.iter().map(|basket| basket.seconds).sum();
-        // Nothing drops before the announced moment: a smaller sum until then is an older reply that came late.
-        let late = !self.stale && operating < known && self.reset_at.is_some_and(|reset_at| now < reset_at);
-        if operating > known {
-            self.grow(operating - known, now);
-        } else if !late {
-            self.shrink(known - operating);
+        let growth = if self.may_have_dropped(reset_at, now) {
+            // The sum grew by the calls' costs and fell by what dropped, and only the difference is known. The costs
+            // were at most their estimates; taking all of that as new makes it drop late, which is the safe mistake.
+            (operating - known).max(self.in_flight).min(operating)
+        } else if operating < known {
+            // Nothing drops before the announced moment: this is an older reply that came late.
+            return;
+        } else {
+            operating - known
+        };
+        self.shrink(known + growth - operating);
+        if growth > DUST {
+            self.grow(growth, now);
         }
+        self.reset_at = reset_at.or(self.reset_at).filter(|_| !self.baskets.is_empty());
         if let Some(reset_at) = reset_at {
-            let distance = reset_at.duration_since(now);
-            self.window = self.window.max(distance);
-            if !late && distance.is_positive() {
-                self.reset_at = Some(reset_at);
-            }
-        }
-        if self.baskets.is_empty() {
-            self.reset_at = None;
+            self.window = self.window.max(reset_at.duration_since(now));
         }
         self.charged |= operating > 0.0;
         self.stale = false;
@@ -243,35 +255,35 @@ impl Counter {
         self.blocks = 0;
     }
 
+    /// Whether a basket of the portal's may have dropped since its last report.
+    fn may_have_dropped(&self, reset_at: Option<Timestamp>, now: Timestamp) -> bool {
+        let passed = self.reset_at.is_none_or(|announced| now >= announced);
+        let another =
+            reset_at.zip(self.reset_at).is_some_and(|(new, old)| new.duration_since(old) > ROUNDING);
+        self.stale || passed || another
+    }
+
     fn grow(&mut self, seconds: f64, now: Timestamp) {
+        let full = self.baskets.len() >= MAX_BASKETS;
         match self.baskets.back_mut() {
-            Some(last) if now.duration_since(last.opened) < BASKET => {
+            Some(last) if full || last.at == now => {
                 last.seconds += seconds;
-                last.grown = now.max(last.grown);
+                last.at = now.max(last.at);
             }
-            Some(_) | None => self.baskets.push_back(Basket { opened: now, grown: now, seconds }),
-        }
-        while self.baskets.len() > MAX_BASKETS {
-            let oldest = self.baskets.pop_front().map_or(0.0, |basket| basket.seconds);
-            if let Some(first) = self.baskets.front_mut() {
-                first.seconds += oldest;
-            }
+            Some(_) | None => self.baskets.push_back(Basket { at: now, seconds }),
         }
     }
 
     fn shrink(&mut self, mut seconds: f64) {
-        // Differences of sums leave dust; a basket of less than a microsecond is none.
-        const DUST: f64 = 1e-6;
-        while let Some(first) = self.baskets.front_mut() {
+        while let Some(first) = self.baskets.front_mut()
+            && seconds > DUST
+        {
             if first.seconds > seconds + DUST {
                 first.seconds -= seconds;
                 return;
             }
-            seconds = (seconds - first.seconds).max(0.0);
+            seconds -= first.seconds;
             self.baskets.pop_front();
-            if seconds <= DUST && self.baskets.front().is_none_or(|next| next.seconds > DUST) {
-                return;
-            }
         }
     }
 }

@@ -256,22 +256,23 @@ impl Parts {
         self.times.get(key).map(|time| Cost::read(Some(time)))
     }
 
-    /// Seconds of each deletion: what the portal says it took, or by how much the method's sum grew.
+    /// Seconds of each deletion: what the portal says it took, or else by how much the method's sum grew. The sums
+    /// are put in order first, since the portal need not execute in the order of `ids`.
     fn delete_seconds(&self, ids: &[LeadId]) -> Vec<f64> {
-        let mut before: Option<f64> = None;
-        let mut seconds = Vec::new();
-        for cost in ids.iter().filter_map(|id| self.cost(&key(*id))) {
-            let grown =
-                cost.operating.zip(before).map(|(sum, before)| sum - before).filter(|grown| *grown >= 0.0);
-            seconds.extend(cost.seconds.or(grown));
-            before = cost.operating.or(before);
+        let costs: Vec<Cost> = ids.iter().filter_map(|id| self.cost(&key(*id))).collect();
+        let said: Vec<f64> = costs.iter().filter_map(|cost| cost.seconds).collect();
+        if !said.is_empty() {
+            return said;
         }
-        seconds
+        let mut sums: Vec<f64> = costs.iter().filter_map(|cost| cost.operating).collect();
+        sums.sort_by(f64::total_cmp);
+        sums.iter().zip(sums.iter().skip(1)).map(|(before, sum)| sum - before).collect()
     }
 
     /// The last sums reported for the methods inside.
     fn operating(&self, method: DeleteMethod, ids: &[LeadId]) -> Vec<(&'static str, f64)> {
-        let last = ids.iter().rev().find_map(|id| self.cost(&key(*id)).and_then(|cost| cost.operating));
+        let sums = ids.iter().filter_map(|id| self.cost(&key(*id)).and_then(|cost| cost.operating));
+        let last = sums.max_by(f64::total_cmp);
         let read = self.cost(READ).and_then(|cost| cost.operating);
         let deletion = last.map(|sum| (method.as_str(), sum));
         deletion.into_iter().chain(read.map(|sum| (LIST, sum))).collect()

@@ -39,8 +39,9 @@ pub enum Work {
     Read,
 }
 
-/// What the portal counts the costs of a method under. Calls in a batch are counted apart from calls alone, in current
-/// sources for all webhooks of the portal together; where they are in truth one sum, both counters follow it.
+/// What the portal counts a method's calls in a batch under: in current sources apart from its calls alone, for all
+/// webhooks of the portal together. Evidence differs on whether it is one sum in truth, so a call must fit into both;
+/// it is charged where its reply reports it.
 pub(super) fn batched(method: &str) -> String {
     format!("batch:{method}")
 }
@@ -78,6 +79,15 @@ pub struct Permit {
 struct Held {
     counter: String,
     seconds: f64,
+}
+
+/// What must be free for a request.
+#[derive(Debug)]
+struct Wanted {
+    /// Where it is charged: taken until it ends.
+    held: Vec<Held>,
+    /// Where it must fit as well.
+    checked: Vec<Held>,
 }
 
 impl Gate {
@@ -118,7 +128,11 @@ impl Gate {
     /// Waits for the right to call a method that reads, by itself.
     pub(super) async fn read(self: &Arc<Gate>, method: &str) -> Permit {
         let seconds = self.state().cost(method);
-        let permit = self.hold(vec![Held { counter: method.to_owned(), seconds }]).await;
+        let wanted = Wanted {
+            held: vec![Held { counter: method.to_owned(), seconds }],
+            checked: vec![Held { counter: batched(method), seconds }],
+        };
+        let permit = self.hold(wanted).await;
         self.place().await;
         permit
     }
@@ -139,13 +153,13 @@ impl Gate {
 
     /// Waits until all these estimates fit, and takes them together: holding one while waiting for another would keep
     /// others from the first.
-    async fn hold(self: &Arc<Gate>, wanted: Vec<Held>) -> Permit {
+    async fn hold(self: &Arc<Gate>, wanted: Wanted) -> Permit {
         loop {
             // Registered before looking, so that a change between the look and the wait is not missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let Err(at) = self.state().try_hold(&wanted, self.clock.now()) else {
-                return Permit { gate: Arc::clone(self), held: wanted };
+                return Permit { gate: Arc::clone(self), held: wanted.held };
             };
             tokio::select! {
                 () = self.clock.sleep_until(at) => {}
@@ -218,28 +232,38 @@ impl State {
         self.costs.get(method).copied().unwrap_or(FIRST_ESTIMATE)
     }
 
-    fn deletion(&self, leads: usize) -> Vec<Held> {
+    fn deletion(&self, leads: usize) -> Wanted {
         let method = self.limits.delete_method.as_str();
         let one = self.cost(method);
         let all = one * f64::from(u32::try_from(leads).unwrap_or(u32::MAX));
         let reading = self.cost(super::leads::LIST);
-        let mut held = vec![
-            Held { counter: batched(method), seconds: all },
-            Held { counter: batched(super::leads::LIST), seconds: reading },
-        ];
+        let alone = Held { counter: method.to_owned(), seconds: all };
+        let mut wanted = Wanted {
+            held: vec![
+                Held { counter: batched(method), seconds: all },
+                Held { counter: batched(super::leads::LIST), seconds: reading },
+            ],
+            checked: vec![Held { counter: super::leads::LIST.to_owned(), seconds: reading }],
+        };
+        // One lead may be deleted alone or in a batch: the permit does not say.
         if leads == 1 {
-            held.push(Held { counter: method.to_owned(), seconds: one });
+            wanted.held.push(alone)
+        } else {
+            wanted.checked.push(alone)
         }
         if self.operating.is_charged(super::batch::BATCH) {
-            held.push(Held { counter: super::batch::BATCH.to_owned(), seconds: all + reading });
+            wanted.held.push(Held { counter: super::batch::BATCH.to_owned(), seconds: all + reading });
         }
-        held
+        wanted
     }
 
-    fn try_hold(&mut self, wanted: &[Held], now: Timestamp) -> Result<(), Timestamp> {
-        for (index, held) in wanted.iter().enumerate() {
+    fn try_hold(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(), Timestamp> {
+        for held in &wanted.checked {
+            self.operating.check(&held.counter, held.seconds, now)?;
+        }
+        for (index, held) in wanted.held.iter().enumerate() {
             if let Err(at) = self.operating.reserve(&held.counter, held.seconds, now) {
-                for taken in wanted.iter().take(index) {
+                for taken in wanted.held.iter().take(index) {
                     self.operating.release(&taken.counter, taken.seconds);
                 }
                 return Err(at);

@@ -47,18 +47,28 @@ pub struct NoClient(#[source] reqwest::Error);
 
 impl HttpClient {
     pub(super) fn new() -> Result<HttpClient, NoClient> {
-        reqwest::Client::builder()
+        let client = reqwest::Client::builder()
+            .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .timeout(TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .gzip(true)
             .referer(false)
-            .user_agent(user_agent())
-            .build()
-            .map(HttpClient)
-            .map_err(|error| NoClient(error.without_url()))
+            .user_agent(user_agent());
+        let client = match https_proxy() {
+            Some(proxy) => client.proxy(proxy.map_err(|error| NoClient(error.without_url()))?),
+            None => client,
+        };
+        client.build().map(HttpClient).map_err(|error| NoClient(error.without_url()))
     }
+}
+
+/// The proxy that the environment names for https. Plain http goes to this machine only, where a proxy can't reach.
+fn https_proxy() -> Option<reqwest::Result<reqwest::Proxy>> {
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let address = names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+    Some(reqwest::Proxy::https(address).map(|proxy| proxy.no_proxy(reqwest::NoProxy::from_env())))
 }
 
 fn user_agent() -> String {
