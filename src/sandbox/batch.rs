@@ -153,13 +153,15 @@ fn resolve(text: &str, results: &Arr) -> Val {
         if path.is_empty() {
             continue;
         }
-        let mut found = Val::Arr(results.clone());
+        let mut deepest: Option<&Val> = None;
         for key in path {
-            match found.get(key).filter(|value| **value != Val::Null) {
-                Some(deeper) => found = deeper.clone(),
+            let deeper = deepest.map_or_else(|| results.get(key), |value| value.get(key));
+            match deeper.filter(|value| **value != Val::Null) {
+                Some(deeper) => deepest = Some(deeper),
                 None => break,
             }
         }
+        let found = deepest.cloned().unwrap_or_else(|| Val::Arr(results.clone()));
         if whole == text {
             return found;
         }
