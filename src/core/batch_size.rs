@@ -1,5 +1,5 @@
-//! How many deletions go into one request, so that it ends well inside the 60 seconds after which the portal cuts it
-//! (<https://apidocs.bitrix24.com/limits.html>).
+//! How many commands (deletions, or pages of a list) go into one request, so that it ends well inside the 60 seconds
+//! after which the portal cuts it (<https://apidocs.bitrix24.com/limits.html>).
 
 /// Most commands in one batch (<https://apidocs.bitrix24.com/settings/how-to-call-rest-api/batch.html>).
 pub const MAX: usize = 50;
@@ -9,36 +9,41 @@ pub const FIRST: usize = 10;
 pub const TARGET_SECONDS: f64 = 15.0;
 /// A request that takes longer than this many seconds halves the next one at once.
 pub const SLOW_SECONDS: f64 = 25.0;
-/// How many deletions a batch grows by at most: one fast answer is no promise.
+/// How many commands a batch grows by at most: one fast answer is no promise.
 const STEP: usize = 10;
 
 /// The size of the next batch, learnt from the last ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BatchSize {
     next: usize,
-    /// Estimated seconds a deletion; rises at once, falls slowly.
+    /// Estimated seconds a command; rises at once, falls slowly.
     seconds_each: Option<f64>,
 }
 
 impl Default for BatchSize {
     fn default() -> BatchSize {
-        BatchSize { next: FIRST, seconds_each: None }
+        BatchSize::starting_at(FIRST)
     }
 }
 
 impl BatchSize {
-    /// How many deletions to send next, 1 to [`MAX`].
+    /// Begins with `first` commands, 1 to [`MAX`].
+    pub fn starting_at(first: usize) -> BatchSize {
+        BatchSize { next: first.clamp(1, MAX), seconds_each: None }
+    }
+
+    /// How many commands to send next, 1 to [`MAX`].
     pub fn next(&self) -> usize {
         self.next
     }
 
-    /// Learns from a request that was answered: how many deletions it held and how many seconds it took.
-    pub fn answered(&mut self, deletions: usize, seconds: f64) {
-        if deletions == 0 || !seconds.is_finite() || seconds < 0.0 {
+    /// Learns from a request that was answered: how many commands it held and how many seconds it took.
+    pub fn answered(&mut self, commands: usize, seconds: f64) {
+        if commands == 0 || !seconds.is_finite() || seconds < 0.0 {
             return;
         }
         #[expect(clippy::cast_precision_loss, reason = "at most 50")]
-        let each = seconds / deletions as f64;
+        let each = seconds / commands as f64;
         let learnt = match self.seconds_each {
             Some(before) if each < before => 0.7 * before + 0.3 * each,
             Some(_) | None => each,
@@ -52,13 +57,13 @@ impl BatchSize {
         let fits = (TARGET_SECONDS / learnt.max(1e-6)).floor().clamp(1.0, MAX as f64) as usize;
         self.next = fits.min(self.next.saturating_add(STEP)).clamp(1, MAX);
         if seconds > SLOW_SECONDS {
-            self.next = self.next.min((deletions / 2).max(1));
+            self.next = self.next.min((commands / 2).max(1));
         }
     }
 
     /// Learns from a request that timed out or was cut: halves at once.
-    pub fn timed_out(&mut self, deletions: usize) {
-        self.next = self.next.min((deletions / 2).max(1));
+    pub fn timed_out(&mut self, commands: usize) {
+        self.next = self.next.min((commands / 2).max(1));
         self.seconds_each = Some(self.seconds_each.unwrap_or(0.0).max(TARGET_SECONDS / self.next as f64));
     }
 }

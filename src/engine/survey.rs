@@ -17,6 +17,9 @@ use crate::portal::Page;
 /// How many selected leads a plan shows.
 const SAMPLE: usize = 10;
 
+/// The most pages read in one request and kept in memory at a time: as many as a batch has commands.
+const PAGES: usize = 50;
+
 /// What a rule selects at one moment, before our own protections and caps.
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -88,7 +91,8 @@ where
         if ctx.stop.is_cancelled() {
             return Err(EngineError::Stopping);
         }
-        let Page { leads, last } = ctx.patiently(|| ctx.portal.list(&filter.json, after, &select)).await?;
+        let Page { leads, last } =
+            ctx.patiently(|| ctx.portal.list_chain(&filter.json, after, &select, PAGES)).await?;
         let mut kept = Vec::new();
         for lead in &leads {
             if let Some(judged) = filter.contradicted_by(lead) {

@@ -21,7 +21,7 @@ use crate::core::rule::DeleteMethod;
 pub(super) const BATCH: &str = "batch";
 
 /// The most commands a batch; the portal refuses further ones.
-const MAX_COMMANDS: usize = 50;
+pub(super) const MAX_COMMANDS: usize = 50;
 
 /// The key of the command that reads.
 const READ: &str = "r";
@@ -212,7 +212,7 @@ impl Portal {
         asked_for(result, ids).map_err(|why| Fault::new("<malformed>", why))
     }
 
-    fn fault_of(&self, error: &Value) -> Fault {
+    pub(super) fn fault_of(&self, error: &Value) -> Fault {
         let nothing = Map::new();
         let body = error.as_object().unwrap_or(&nothing);
         envelope::fault(body.get("error").unwrap_or(&Value::Null), body, &self.inner.endpoint)
@@ -220,15 +220,15 @@ impl Portal {
 }
 
 /// The four maps of a batch's result.
-struct Parts {
-    results: Map<String, Value>,
-    errors: Map<String, Value>,
+pub(super) struct Parts {
+    pub(super) results: Map<String, Value>,
+    pub(super) errors: Map<String, Value>,
     times: Map<String, Value>,
-    portal_now: Option<f64>,
+    pub(super) portal_now: Option<f64>,
 }
 
 impl Parts {
-    fn read(reply: &mut Reply) -> Result<Parts, CallError> {
+    pub(super) fn read(reply: &mut Reply) -> Result<Parts, CallError> {
         let status = Some(reply.status);
         let mut take = |key: &str| reply.result.get_mut(key).map(Value::take);
         let (results, errors, times) = (take("result"), take("result_error"), take("result_time"));
@@ -252,7 +252,7 @@ impl Parts {
         }
     }
 
-    fn cost(&self, key: &str) -> Option<Cost> {
+    pub(super) fn cost(&self, key: &str) -> Option<Cost> {
         self.times.get(key).map(|time| Cost::read(Some(time)))
     }
 
@@ -310,7 +310,7 @@ fn commands_of(method: DeleteMethod, ids: &[LeadId], reading: &BTreeSet<LeadId>)
 }
 
 /// `method?name=value&…`, encoded once, as a JSON body wants it.
-fn query(method: &str, pairs: &[(&str, &str)]) -> String {
+pub(super) fn query(method: &str, pairs: &[(&str, &str)]) -> String {
     let encoded: Vec<String> = pairs
         .iter()
         .map(|(name, value)| {

@@ -304,6 +304,15 @@ pub(super) fn from_json(fault: Fault, status: u16) -> CallError {
     CallError { class, fault, http_status: Some(status), sent, remedy }
 }
 
+/// The error of a command of a batch that reads, in a reply with this status.
+pub(super) fn from_command(fault: Fault, status: u16) -> CallError {
+    let (class, sent, remedy) = match find(&fault.code, &fault.text, None) {
+        Some(row) => (row.class, row.sent, row.remedy),
+        None => (Class::Final, Sent::Maybe, UNHEARD),
+    };
+    CallError { class, fault, http_status: Some(status), sent, remedy }
+}
+
 /// The error of a reply that is not JSON of the portal: a page, an empty body, half a document, a redirect.
 pub(super) fn from_shape(status: u16, what: &str) -> CallError {
     let (class, remedy) = match status {

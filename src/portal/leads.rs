@@ -20,12 +20,12 @@ pub const PAGE: usize = 50;
 pub(super) const LIST: &str = "crm.item.list";
 pub(super) const GET: &str = "crm.item.get";
 
-/// One page of a list.
+/// One page of a list, or several in a row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
     /// The leads, by ascending id.
     pub leads: Vec<Lead>,
-    /// Whether it is the last one: it was not full.
+    /// Whether nothing comes after it: the last page was not full.
     pub last: bool,
 }
 
@@ -57,21 +57,9 @@ impl Portal {
             "order": { "id": "ASC" },
             "start": -1,
         });
-        let reply = self.read(LIST, &params).await?;
-        let status = Some(reply.status);
-        let leads = envelope::leads(reply.result).map_err(|why| CallError::malformed(status, &why))?;
-        if leads.len() > PAGE {
-            return Err(CallError::malformed(status, "more than 50 leads on a page"));
-        }
-        let mut last = after;
-        for lead in &leads {
-            if last.is_some_and(|last| lead.id <= last) {
-                return Err(CallError::malformed(status, "ids out of order: the keyset was not honoured"));
-            }
-            last = Some(lead.id);
-        }
-        let last = leads.len() < PAGE;
-        Ok(Page { leads, last })
+        let permit = self.inner.gate.list().await;
+        let reply = self.read_with(permit, LIST, &params).await?;
+        page(reply.result, after).map_err(|why| CallError::malformed(Some(reply.status), &why))
     }
 
     /// The leads of these ids, 50 at most, with all fields, phones and e-mails included. One that is missing may be
@@ -174,6 +162,23 @@ impl Portal {
             },
         }
     }
+}
+
+/// A page of a list by ascending id, after `after`.
+pub(super) fn page(result: Value, after: Option<LeadId>) -> Result<Page, String> {
+    let leads = envelope::leads(result)?;
+    if leads.len() > PAGE {
+        return Err("more than 50 leads on a page".to_owned());
+    }
+    let mut before = after;
+    for lead in &leads {
+        if before.is_some_and(|before| lead.id <= before) {
+            return Err("ids out of order: the keyset was not honoured".to_owned());
+        }
+        before = Some(lead.id);
+    }
+    let last = leads.len() < PAGE;
+    Ok(Page { leads, last })
 }
 
 /// `NOT_FOUND` and `ACCESS_DENIED` as a method says them about its item, and not a gateway or the authorisation.
