@@ -123,7 +123,7 @@ fn hints(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> 
 }
 
 async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
-    let portal = workshop::portal(settings, rules, &Metrics::new())?;
+    let portal = workshop::portal(settings, rules, None, &Metrics::new()).await?;
     let findings = online::check(&portal, rules).await;
     let mut wrong = 0;
     for Finding { severity, code, file, line, message, help } in &findings {

@@ -8,7 +8,7 @@ use super::run::ask_service;
 use super::workshop::{self, Whose};
 use crate::cli::PlanArgs;
 use crate::core::rule::RuleSet;
-use crate::engine::{Context, evaluator};
+use crate::engine::{Context, evaluator, pace};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::Store;
@@ -60,7 +60,7 @@ async fn plan_here(
     out: Out,
 ) -> Result<(), Failure> {
     let metrics = Metrics::new();
-    let portal = workshop::portal(settings, &rules, &metrics)?;
+    let portal = workshop::portal(settings, &rules, Some(&store), &metrics).await?;
     let ctx = Context::observing(workshop::parts(store, portal, metrics), rules);
     let rules = ctx.rules();
     for name in names {
@@ -73,6 +73,7 @@ async fn plan_here(
         bar.finish_and_clear();
         tell(out, &serde_json::to_value(report?)?)?;
     }
+    pace::close(&ctx.store, &ctx.portal, ctx.clock.now()).await?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::print::{Out, complain};
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
-use crate::engine::{Engine, Parts};
+use crate::engine::{Engine, Parts, pace};
 use crate::metrics::Metrics;
 use crate::portal::{Observer, Portal, PortalOptions};
 use crate::rules;
@@ -113,15 +113,22 @@ pub(super) fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Fail
     })
 }
 
-/// The portal's client; its exchanges are counted in `metrics`.
-pub(super) fn portal(settings: &Settings, rules: &RuleSet, metrics: &Metrics) -> Result<Portal, Failure> {
-    observed_portal(settings, rules, metrics, Arc::new(|_| ()))
-}
-
-/// The portal's client; its exchanges are counted in `metrics`, and `also` hears of them.
-pub(super) fn observed_portal(
+/// The portal's client; its exchanges are counted in `metrics`. It goes on with the pace in `store`, whose lock this
+/// process holds; without a store it begins anew.
+pub(super) async fn portal(
     settings: &Settings,
     rules: &RuleSet,
+    store: Option<&Store>,
+    metrics: &Metrics,
+) -> Result<Portal, Failure> {
+    observed_portal(settings, rules, store, metrics, Arc::new(|_| ())).await
+}
+
+/// As [`portal`]; `also` hears of the exchanges.
+pub(super) async fn observed_portal(
+    settings: &Settings,
+    rules: &RuleSet,
+    store: Option<&Store>,
     metrics: &Metrics,
     also: Observer,
 ) -> Result<Portal, Failure> {
@@ -134,15 +141,24 @@ pub(super) fn observed_portal(
         counted(call);
         also(call);
     });
-    Ok(Portal::new(
+    let pace = match store {
+        Some(store) => pace::recall(store).await,
+        None => None,
+    };
+    let portal = Portal::new(
         transport,
         PortalOptions {
             webhook: webhook.secret(),
             limits: rules.portal,
             clock: Clock::System,
             observer: Some(observer),
+            pace,
         },
-    ))
+    );
+    if let Some(store) = store {
+        pace::keep(store, &portal, Clock::System.now()).await?;
+    }
+    Ok(portal)
 }
 
 /// Counts exchanges with the portal.
@@ -168,6 +184,6 @@ pub(super) async fn engine(
     store: Store,
     metrics: Metrics,
 ) -> Result<Engine, Failure> {
-    let portal = portal(settings, &rules, &metrics)?;
+    let portal = portal(settings, &rules, Some(&store), &metrics).await?;
     Ok(Engine::start(parts(store, portal, metrics), rules).await?)
 }

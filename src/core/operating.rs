@@ -10,9 +10,13 @@
 //! that is uncertain by a basket of the portal's, the later moment counts. Once something has dropped by our reckoning
 //! only, one call at a time goes out until the portal has reported again.
 
+mod saved;
+
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::{SignedDuration, Timestamp};
+
+pub use saved::SavedOperating;
 
 /// The most baskets kept a counter: at the fastest plan's five requests a second a window has 3,000 replies. Beyond it
 /// the newest two become one, which drops when the later one would.

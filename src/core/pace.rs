@@ -9,6 +9,7 @@
 //! that grows, and the rate comes back by equal steps.
 
 use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// By how much the way of one request to the portal may differ from another's. Two requests sent apart can arrive
 /// together, so as many places as drain in this time stay unused. Half a second covers a TLS handshake that one has to
@@ -47,6 +48,22 @@ pub struct Bucket {
     refused_at: Option<Timestamp>,
     paused_until: Option<Timestamp>,
 }
+
+/// What of a [`Bucket`] outlives its process, in places and in seconds from the moment it was saved. Read from a file,
+/// so nothing in it is believed beyond what a bucket can be.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedBucket {
+    level: f64,
+    /// How long after that moment the level is reached: places may be given for later.
+    ahead: f64,
+    share: f64,
+    refusals: u32,
+    refused_ago: Option<f64>,
+    paused_for: f64,
+}
+
+/// How long ahead a place may have been given, for a file that says nonsense: a pause and a burst at the slowest share.
+const FARTHEST_AHEAD: f64 = 600.0;
 
 impl Bucket {
     /// An empty bucket that drains `rate` requests a second (more than 0) and holds `burst` of them (at least 1).
@@ -110,6 +127,39 @@ impl Bucket {
         self.burst = f64::from(burst.max(1));
     }
 
+    /// What is to be kept at `now`.
+    pub fn saved(&self, now: Timestamp) -> SavedBucket {
+        let mut settled = self.clone();
+        settled.settle(now);
+        let from_now = |at: Timestamp| at.duration_since(now).as_secs_f64();
+        SavedBucket {
+            level: settled.level,
+            ahead: settled.at.map_or(0.0, from_now),
+            share: settled.share,
+            refusals: settled.refusals,
+            refused_ago: settled.refused_at.map(|at| -from_now(at)),
+            paused_for: settled.paused_until.map_or(0.0, from_now).max(0.0),
+        }
+    }
+
+    /// Goes on at `now` from what was saved at `saved_at`. If `more_was_sent`, nobody knows how much since then: the
+    /// bucket is full at `now`, which no bucket that keeps its invariant can surpass.
+    pub fn restore(&mut self, saved: &SavedBucket, saved_at: Timestamp, now: Timestamp, more_was_sent: bool) {
+        let none = SignedDuration::ZERO;
+        self.level = within(saved.level, 0.0, self.capacity()).unwrap_or(self.capacity());
+        self.share = within(saved.share, SMALLEST_SHARE, 1.0).unwrap_or(SMALLEST_SHARE);
+        self.at = Some(later(saved_at, within(saved.ahead, 0.0, FARTHEST_AHEAD).unwrap_or(0.0), none));
+        self.refusals = saved.refusals;
+        let ago = saved.refused_ago.and_then(|ago| SignedDuration::try_from_secs_f64(ago).ok());
+        self.refused_at = ago.and_then(|ago| saved_at.checked_sub(ago).ok());
+        let pause = within(saved.paused_for, 0.0, LONGEST_PAUSE.as_secs_f64()).unwrap_or(0.0);
+        self.paused_until = (pause > 0.0).then(|| later(saved_at, pause, none));
+        if more_was_sent {
+            self.settle(now);
+            self.level = self.capacity();
+        }
+    }
+
     /// The part of the configured rate that is in use at `now`, 1/16 to 1.
     pub fn share(&self, now: Timestamp) -> f64 {
         self.share_at(self.at.map_or(now, |at| at.max(now)))
@@ -147,6 +197,11 @@ impl Bucket {
 /// A rate that can be divided by: settings have refused all others before.
 fn usable_rate(rate: f64) -> f64 {
     if rate.is_finite() && rate > 0.0 { rate } else { 1e-6 }
+}
+
+/// The number, moved into the range; `None` where it is none.
+fn within(number: f64, least: f64, most: f64) -> Option<f64> {
+    number.is_finite().then(|| number.clamp(least, most))
 }
 
 /// `at` plus so many seconds plus `more`; the end of time where that is later.

@@ -1,5 +1,5 @@
 //! What the service does beside its work: it notices what other processes wrote into the database (`pause`, `approve`,
-//! `run`), answers the requests of commands, shows that it lives, tidies up, and asks a portal that stopped whether it
+//! `run`), answers the requests of commands, shows that it lives, keeps the portal's pace, tidies up, and asks a portal that stopped whether it
 //! is back.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 
 use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
+use super::pace::PaceKeeper;
 use super::probe::StopProbe;
 use crate::core::rule::RuleSet;
 use crate::metrics;
@@ -34,6 +35,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
     let mut heartbeat_due = Timestamp::MIN;
     let mut tidy_due = Timestamp::MIN;
     let mut probe = StopProbe::default();
+    let mut pace = PaceKeeper::default();
     while !ctx.stop.is_cancelled() {
         let now = ctx.clock.now();
         let step = async {
@@ -47,6 +49,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
                 tidy(&ctx, now).await?;
                 tidy_due = now.checked_add(TIDY_EVERY).unwrap_or(Timestamp::MAX);
             }
+            pace.step(&ctx.store, &ctx.portal, now).await?;
             publish_metrics(&ctx).await?;
             probe.step(&ctx).await
         };

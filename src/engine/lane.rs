@@ -57,7 +57,7 @@ struct Reading {
 /// One lane.
 pub(super) struct Lane {
     pub ctx: Context,
-    /// 0 for the first; lanes from `portal.concurrency` on stand idle.
+    /// 0 for the first; lanes from [`crate::portal::Portal::suggested_concurrency`] on stand idle.
     pub index: usize,
     /// Shared by all lanes: the portal is one.
     pub size: Arc<Mutex<BatchSize>>,
@@ -114,7 +114,7 @@ impl Lane {
 
     async fn turn(&self, ahead: Option<Batch>) -> Result<Turn, EngineError> {
         let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
-        if self.index >= usize::from(self.ctx.rules().portal.concurrency) {
+        if self.index >= usize::from(self.ctx.portal.suggested_concurrency()) {
             self.give_back(ahead).await?;
             return Ok(Turn::Idle(idle));
         }

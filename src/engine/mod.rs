@@ -14,6 +14,7 @@ pub mod evaluator;
 mod inbox;
 mod lane;
 pub mod online;
+pub mod pace;
 mod probe;
 pub mod reload;
 pub mod scheduler;
@@ -127,10 +128,21 @@ impl Engine {
     }
 
     /// Begins no new work, finishes what is in flight, and waits for it at most `grace`. `false` if that was not
-    /// enough: the jobs of requests still open are recorded as sent, and the next start reads their leads.
+    /// enough: the jobs of requests still open are recorded as sent, and the next start reads their leads. The portal's
+    /// pace is kept for the next process.
     pub async fn stop(&self, grace: Duration) -> bool {
         self.ctx.stop.cancel();
         self.tasks.close();
-        tokio::time::timeout(grace, self.tasks.wait()).await.is_ok()
+        let in_time = tokio::time::timeout(grace, self.tasks.wait()).await.is_ok();
+        let (store, portal, now) = (&self.ctx.store, &self.ctx.portal, self.ctx.clock.now());
+        let kept = if in_time {
+            pace::close(store, portal, now).await
+        } else {
+            pace::keep(store, portal, now).await
+        };
+        if let Err(error) = kept {
+            warn!(%error, "the portal's pace could not be kept: the next start waits for an empty bucket");
+        }
+        in_time
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The invariants: nothing is sent without a [`Permit`]; a permit holds its place in the bucket and its estimates until
 //! its request has ended, and dropping it gives the estimates back; waiting for a method's budget holds up no other
-//! method, since the place in the bucket is taken last. Both waits can be abandoned without losing anything.
+//! method, since the place in the bucket is taken last. Both waits can be abandoned without losing anything. While
+//! listings and everything else both wait for the bucket, they get its places in turn, however many there are of each.
 //!
 //! Time here is the monotonic clock's: a system clock that is set must neither stop the service nor let it burst.
 
@@ -13,6 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::envelope::Cost;
+use super::snapshot::PaceSnapshot;
 use crate::clock::Clock;
 use crate::core::operating::Operating;
 use crate::core::pace::Bucket;
@@ -52,8 +54,12 @@ pub(super) struct Gate {
     state: Mutex<State>,
     /// Told whenever waiting may have become shorter.
     changed: Notify,
-    /// The queue for the bucket; fair, so that whoever waits longest sends first.
+    /// The queue for the bucket, at most one from each of the two lines behind it; fair, so that they take turns.
     requests: tokio::sync::Mutex<()>,
+    /// The line of those who list: there may be many, and none may keep a due deletion waiting.
+    listings: tokio::sync::Mutex<()>,
+    /// The line of everyone else.
+    others: tokio::sync::Mutex<()>,
     /// The queue of deletions for their budget.
     deletions: tokio::sync::Mutex<()>,
 }
@@ -65,6 +71,8 @@ struct State {
     operating: Operating,
     /// Seconds a call, or a deletion, by method.
     costs: BTreeMap<String, f64>,
+    /// Grows with everything that a snapshot would show.
+    changes: u64,
 }
 
 /// The right to send one request now. Take it first, record the claim, then send: what is held counts as in flight.
@@ -91,17 +99,26 @@ struct Wanted {
 }
 
 impl Gate {
-    pub(super) fn new(limits: PortalLimits, clock: Clock) -> Gate {
+    pub(super) fn new(limits: PortalLimits, clock: Clock, pace: Option<&PaceSnapshot>) -> Gate {
+        let clock = Clock::starting_at(clock.now());
+        let mut state = State {
+            limits,
+            bucket: Bucket::new(limits.requests_per_second, limits.burst),
+            operating: Operating::new(limits.method_seconds),
+            costs: BTreeMap::new(),
+            changes: 0,
+        };
+        if let Some(pace) = pace {
+            pace.restore(&mut state.bucket, &mut state.operating, clock.now());
+            state.costs = pace.costs().take(MAX_COSTS).collect();
+        }
         Gate {
-            clock: Clock::starting_at(clock.now()),
-            state: Mutex::new(State {
-                limits,
-                bucket: Bucket::new(limits.requests_per_second, limits.burst),
-                operating: Operating::new(limits.method_seconds),
-                costs: BTreeMap::new(),
-            }),
+            clock,
+            state: Mutex::new(state),
             changed: Notify::new(),
             requests: tokio::sync::Mutex::new(()),
+            listings: tokio::sync::Mutex::new(()),
+            others: tokio::sync::Mutex::new(()),
             deletions: tokio::sync::Mutex::new(()),
         }
     }
@@ -125,16 +142,53 @@ impl Gate {
         self.changed.notify_waiters();
     }
 
+    /// What is to be kept over a restart, as of now; `portal` and `wall` are of whose pace it is and when.
+    pub(super) fn snapshot(&self, portal: &str, wall: Timestamp) -> PaceSnapshot {
+        let now = self.clock.now();
+        let state = self.state();
+        PaceSnapshot::new(portal, wall, (state.bucket.saved(now), state.operating.saved(now)), &state.costs)
+    }
+
+    /// A number that differs once there is something new to keep.
+    pub(super) fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
+    /// How much of the configured pace is in use, 1/16 to 1.
+    pub(super) fn share(&self) -> f64 {
+        let now = self.clock.now();
+        self.state().bucket.share(now)
+    }
+
     /// Waits for the right to call a method that reads, by itself.
     pub(super) async fn read(self: &Arc<Gate>, method: &str) -> Permit {
+        let permit = self.hold_alone(method).await;
+        self.place(&self.others).await;
+        permit
+    }
+
+    /// Waits for the right to list one page by itself.
+    pub(super) async fn list(self: &Arc<Gate>) -> Permit {
+        let permit = self.hold_alone(super::leads::LIST).await;
+        self.place(&self.listings).await;
+        permit
+    }
+
+    /// Waits for the right to list so many pages in one batch.
+    pub(super) async fn chain(self: &Arc<Gate>, pages: usize) -> Permit {
+        let wanted = self.state().chain(pages);
+        let permit = self.hold(wanted).await;
+        self.place(&self.listings).await;
+        permit
+    }
+
+    async fn hold_alone(self: &Arc<Gate>, method: &str) -> Permit {
         let seconds = self.state().cost(method);
         let wanted = Wanted {
             held: vec![Held { counter: method.to_owned(), seconds }],
             checked: vec![Held { counter: batched(method), seconds }],
         };
-        let permit = self.hold(wanted).await;
-        self.place().await;
-        permit
+        self.hold(wanted).await
     }
 
     /// Waits for the right to send a request.
@@ -147,7 +201,7 @@ impl Gate {
                 self.hold(wanted).await
             }
         };
-        self.place().await;
+        self.place(&self.others).await;
         permit
     }
 
@@ -170,7 +224,8 @@ impl Gate {
 
     /// Waits for a place in the bucket and takes it at the moment it is free, so that a 503 met by others meanwhile
     /// still counts, and giving up while waiting takes nothing.
-    async fn place(&self) {
+    async fn place(&self, line: &tokio::sync::Mutex<()>) {
+        let _head_of_line = line.lock().await;
         let _turn = self.requests.lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
@@ -181,6 +236,7 @@ impl Gate {
                 let at = state.bucket.earliest(now);
                 if at <= now {
                     state.bucket.reserve(now);
+                    state.changes += 1;
                     return;
                 }
                 at
@@ -195,20 +251,27 @@ impl Gate {
     /// The portal answered 503.
     pub(super) fn refused(&self) {
         let now = self.clock.now();
-        self.state().bucket.refused(now);
+        let mut state = self.state();
+        state.bucket.refused(now);
+        state.changes += 1;
     }
 
     /// The portal refused this counter with `OPERATION_TIME_LIMIT`.
     pub(super) fn blocked(&self, counter: &str) {
         let now = self.clock.now();
-        self.state().operating.blocked(counter, now);
+        let mut state = self.state();
+        state.operating.blocked(counter, now);
+        state.changes += 1;
     }
 
     /// What `time` said about a counter. `portal_now` is the portal's time where `cost` does not say it itself.
     pub(super) fn observe(&self, counter: &str, cost: &Cost, portal_now: Option<f64>) {
         if let Some(operating) = cost.operating {
             let now = self.clock.now();
-            self.state().operating.observe(counter, operating, cost.reset_at(now, portal_now), now);
+            let mut state = self.state();
+            state.operating.observe(counter, operating, cost.reset_at(now, portal_now), now);
+            state.changes += 1;
+            drop(state);
             self.changed.notify_waiters();
         }
     }
@@ -230,6 +293,16 @@ impl Gate {
 impl State {
     fn cost(&self, method: &str) -> f64 {
         self.costs.get(method).copied().unwrap_or(FIRST_ESTIMATE)
+    }
+
+    fn chain(&self, pages: usize) -> Wanted {
+        let list = super::leads::LIST;
+        let seconds = self.cost(list) * f64::from(u32::try_from(pages).unwrap_or(u32::MAX));
+        let mut held = vec![Held { counter: batched(list), seconds }];
+        if self.operating.is_charged(super::batch::BATCH) {
+            held.push(Held { counter: super::batch::BATCH.to_owned(), seconds });
+        }
+        Wanted { held, checked: vec![Held { counter: list.to_owned(), seconds }] }
     }
 
     fn deletion(&self, leads: usize) -> Wanted {
@@ -330,6 +403,7 @@ impl Flight {
         for Held { counter, seconds } in held {
             state.operating.finish(&counter, seconds, unreported, now);
         }
+        state.changes += 1;
         drop(state);
         self.gate.changed.notify_waiters();
     }

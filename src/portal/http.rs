@@ -96,6 +96,11 @@ impl Endpoint {
         &self.base
     }
 
+    /// The portal's host, with its port where it names one.
+    pub(super) fn host(&self) -> &str {
+        split(&self.base).0
+    }
+
     fn address(&self, method: &str) -> SecretString {
         SecretString::from(format!("{}{}/{method}", self.base, self.code.expose_secret()))
     }

@@ -5,12 +5,14 @@
 //! webhook's code is in no error, no `Debug` text and no log line.
 
 mod batch;
+mod chain;
 mod envelope;
 mod errors;
 mod gate;
 mod http;
 mod leads;
 mod schema;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -24,9 +26,11 @@ pub use gate::{Permit, Work};
 pub use http::{HttpClient, NoClient, Transport};
 pub use leads::{PAGE, Page};
 pub use schema::{FieldInfo, Stage};
+pub use snapshot::PaceSnapshot;
 
 use crate::clock::Clock;
 use crate::core::rule::PortalLimits;
+use chain::Chains;
 use envelope::Reply;
 use gate::{Flight, Gate};
 use http::Endpoint;
@@ -65,6 +69,8 @@ pub struct PortalOptions {
     pub clock: Clock,
     /// Told of every exchange.
     pub observer: Option<Observer>,
+    /// The pace that the previous process kept with this portal; one of another portal is ignored.
+    pub pace: Option<PaceSnapshot>,
 }
 
 /// The portal. A handle: clones share the pace.
@@ -78,6 +84,7 @@ struct Inner {
     endpoint: Endpoint,
     clock: Clock,
     gate: Arc<Gate>,
+    chains: Chains,
     observer: Option<Observer>,
 }
 
@@ -92,12 +99,16 @@ impl std::fmt::Debug for Portal {
 impl Portal {
     /// A portal behind a transport. Needs a tokio runtime.
     pub fn new(transport: Transport, options: PortalOptions) -> Portal {
+        let endpoint = Endpoint::new(&options.webhook);
+        let pace = options.pace.filter(|pace| pace.is_of(endpoint.host()));
+        let gate = Gate::new(options.limits, options.clock, pace.as_ref());
         Portal {
             inner: Arc::new(Inner {
                 transport,
-                endpoint: Endpoint::new(&options.webhook),
+                endpoint,
                 clock: options.clock,
-                gate: Arc::new(Gate::new(options.limits, options.clock)),
+                gate: Arc::new(gate),
+                chains: Chains::default(),
                 observer: options.observer,
             }),
         }
@@ -121,6 +132,31 @@ impl Portal {
         self.inner.gate.limits()
     }
 
+    /// How many requests to have in flight now: the configured number, less where others share our address and the
+    /// portal answered 503; at least 1.
+    pub fn suggested_concurrency(&self) -> u8 {
+        let configured = self.limits().concurrency;
+        let scaled = f64::from(configured) * self.inner.gate.share();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 … 255: a share of a u8"
+        )]
+        let whole = scaled.floor() as u8;
+        whole.clamp(1, configured.max(1))
+    }
+
+    /// The pace as it stands, to be kept over a restart. It assumes that more is sent after it;
+    /// [`PaceSnapshot::closed`] says otherwise.
+    pub fn pace_snapshot(&self) -> PaceSnapshot {
+        self.inner.gate.snapshot(self.inner.endpoint.host(), self.inner.clock.now())
+    }
+
+    /// A number that differs once a new [`Portal::pace_snapshot`] would.
+    pub fn pace_changes(&self) -> u64 {
+        self.inner.gate.changes()
+    }
+
     /// Waits until a request may be sent: for a place in the bucket and, for deletions, for the method's operating
     /// budget. May be abandoned at any time. Take the permit first, record the claim, then send at once.
     pub async fn permit(&self, what: Work) -> Permit {
@@ -130,6 +166,15 @@ impl Portal {
     /// A call that reads, with a permit of its own.
     async fn read(&self, method: &'static str, params: &Value) -> Result<Reply, CallError> {
         let permit = self.inner.gate.read(method).await;
+        self.read_with(permit, method, params).await
+    }
+
+    async fn read_with(
+        &self,
+        permit: Permit,
+        method: &'static str,
+        params: &Value,
+    ) -> Result<Reply, CallError> {
         let flight = permit.start(&[method.to_owned()]);
         let exchange = self.exchange(method, params).await;
         let reply = self.conclude(method, exchange, flight, Vec::new())?;

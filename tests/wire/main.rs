@@ -28,7 +28,7 @@ fn limits(delete_method: DeleteMethod) -> PortalLimits {
 
 fn options(base: &str, limits: PortalLimits) -> PortalOptions {
     let webhook = SecretString::from(format!("{base}/rest/1/{CODE}/"));
-    PortalOptions { webhook, limits, clock: Clock::System, observer: None }
+    PortalOptions { webhook, limits, clock: Clock::System, observer: None, pace: None }
 }
 
 fn portal_at(base: &str, delete_method: DeleteMethod) -> Portal {

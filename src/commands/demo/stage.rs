@@ -93,6 +93,7 @@ impl Stage {
                 limits: loaded.rules.portal,
                 clock,
                 observer: Some(workshop::counting(metrics.clone())),
+                pace: None,
             },
         );
         let parts = Parts { store: store.clone(), portal: client, clock, metrics, seed: args.seed };
