@@ -6,6 +6,7 @@ mod answers;
 mod line;
 mod pace;
 mod requests;
+mod restart;
 
 use axum::Router;
 use axum::body::Body;

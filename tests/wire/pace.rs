@@ -147,3 +147,28 @@ async fn every_exchange_is_observed() {
     assert_eq!(told, [("batch", "ok"), ("crm.item.get", "ok")]);
     assert_eq!(records[0].nested, [("crm.lead.delete", 12.5)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn while_others_share_the_address_fewer_requests_are_to_be_in_flight() {
+    let handler = || async {
+        let body = r#"{"error":"QUERY_LIMIT_EXCEEDED","error_description":"Too many requests"}"#;
+        Response::builder()
+            .status(503)
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap()
+    };
+    for (concurrency, after) in [(8, [4, 2, 1, 1, 1]), (2, [1; 5]), (1, [1; 5])] {
+        let limits = PortalLimits { concurrency, ..PortalLimits::default() };
+        let portal = in_process(Router::new().fallback(post(handler)), limits);
+        assert_eq!(portal.suggested_concurrency(), concurrency);
+        for lanes in after {
+            portal.probe().await.unwrap_err();
+            assert!(portal.suggested_concurrency() <= lanes + u8::from(concurrency == 8), "{concurrency}");
+            assert!(portal.suggested_concurrency() >= 1);
+        }
+        assert_eq!(portal.suggested_concurrency(), 1, "sustained refusals leave one");
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(portal.suggested_concurrency(), concurrency, "and it comes back");
+    }
+}

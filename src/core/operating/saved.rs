@@ -1,8 +1,9 @@
 //! What of the operating budgets outlives its process: the portal goes on counting while we restart.
 //!
-//! All times are seconds from the moment of saving, so that a system clock that was set in between can be corrected by
-//! whoever knows that it was. Read from a file: nothing in it is believed beyond what a counter can be. The invariant:
-//! what is restored never drops earlier than what was saved, and what was in flight counts as spent.
+//! All times are nanoseconds from the moment of saving, so that a system clock that was set in between can be corrected
+//! by whoever knows that it was; whole ones, since a basket that is rounded past the announced moment would wait for a
+//! window more. Read from a file: nothing in it is believed beyond what a counter can be. The invariant: what is
+//! restored never drops earlier than what was saved, and what was in flight counts as spent.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -16,7 +17,7 @@ use super::{Basket, Counter, MAX_COUNTERS, Operating, WINDOW_UNSAID};
 const MAX_SAVED: usize = 60;
 
 /// No time in a file is believed farther away than this: windows are ten minutes long.
-const FARTHEST: f64 = 3600.0;
+const FARTHEST: SignedDuration = SignedDuration::from_hours(1);
 
 /// The saved budgets.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -25,14 +26,14 @@ pub struct SavedOperating(BTreeMap<String, SavedCounter>);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct SavedCounter {
-    /// How long ago, and seconds of work; oldest first.
-    baskets: Vec<(f64, f64)>,
-    reset_in: Option<f64>,
-    window: f64,
-    /// Costs that nobody reported, and how long they still count.
-    assumed: (f64, f64),
+    /// When, and seconds of work; oldest first.
+    baskets: Vec<(i64, f64)>,
+    reset_at: Option<i64>,
+    window: i64,
+    /// Until when costs that nobody reported count, and seconds of work.
+    assumed: (i64, f64),
     in_flight: f64,
-    blocked_for: f64,
+    blocked_until: Option<i64>,
     blocks: u32,
     charged: bool,
 }
@@ -56,22 +57,22 @@ impl Operating {
 
 impl Counter {
     fn saved(&self, now: Timestamp) -> SavedCounter {
-        let from_now = |at: Timestamp| at.duration_since(now).as_secs_f64();
+        let from_now = |at: Timestamp| nanoseconds(at.duration_since(now));
         let baskets: Vec<Basket> = self.baskets.iter().copied().collect();
         let joined = baskets.chunks(baskets.len().div_ceil(MAX_SAVED).max(1)).filter_map(|part| {
             let last = part.last()?;
-            Some((-from_now(last.at), part.iter().map(|basket| basket.seconds).sum()))
+            Some((from_now(last.at), part.iter().map(|basket| basket.seconds).sum()))
         });
         SavedCounter {
             baskets: joined.collect(),
-            reset_in: self.reset_at.map(from_now),
-            window: self.window.as_secs_f64(),
+            reset_at: self.reset_at.map(from_now),
+            window: nanoseconds(self.window),
             assumed: (
+                self.assumed.iter().map(|(until, _)| from_now(*until)).max().unwrap_or(0),
                 self.assumed.iter().map(|(_, seconds)| seconds).sum(),
-                self.assumed.iter().map(|(until, _)| from_now(*until)).fold(0.0, f64::max),
             ),
             in_flight: self.in_flight,
-            blocked_for: self.blocked_until.map_or(0.0, from_now).max(0.0),
+            blocked_until: self.blocked_until.map(from_now),
             blocks: self.blocks,
             charged: self.charged,
         }
@@ -84,22 +85,22 @@ impl SavedCounter {
             .baskets
             .iter()
             .take(MAX_SAVED)
-            .map(|(ago, seconds)| Basket { at: moment(saved_at, -ago), seconds: amount(*seconds) })
+            .map(|(at, seconds)| Basket { at: moment(saved_at, *at), seconds: amount(*seconds) })
             .filter(|basket| basket.seconds > 0.0)
             .collect();
-        let window = if self.window > 0.0 { span(self.window) } else { SignedDuration::ZERO };
+        let window = span(self.window.max(0));
         let kept = if window.is_zero() { WINDOW_UNSAID } else { window };
         let lost = (saved_at.checked_add(kept).unwrap_or(Timestamp::MAX), amount(self.in_flight));
-        let (assumed, counts_for) = self.assumed;
-        let assumed = (moment(saved_at, counts_for), amount(assumed));
+        let (until, seconds) = self.assumed;
+        let assumed = (moment(saved_at, until), amount(seconds));
         Counter {
-            reset_at: self.reset_in.filter(|_| !baskets.is_empty()).map(|ahead| moment(saved_at, ahead)),
+            reset_at: self.reset_at.filter(|_| !baskets.is_empty()).map(|at| moment(saved_at, at)),
             window,
             stale: self.charged,
             assumed: [assumed, lost].into_iter().filter(|(_, seconds)| *seconds > 0.0).collect(),
             in_flight: 0.0,
             flights: 0,
-            blocked_until: (self.blocked_for > 0.0).then(|| moment(saved_at, self.blocked_for)),
+            blocked_until: self.blocked_until.map(|until| moment(saved_at, until)),
             blocks: self.blocks,
             charged: self.charged,
             baskets,
@@ -112,12 +113,15 @@ fn amount(seconds: f64) -> f64 {
     if seconds.is_finite() { seconds.max(0.0) } else { 0.0 }
 }
 
-fn span(seconds: f64) -> SignedDuration {
-    let believed = if seconds.is_finite() { seconds.clamp(-FARTHEST, FARTHEST) } else { 0.0 };
-    // What the file rounds off must not make anything drop too early.
-    SignedDuration::try_from_secs_f64(believed + 1e-6).unwrap_or(SignedDuration::ZERO)
+fn nanoseconds(time: SignedDuration) -> i64 {
+    let limit = if time.is_negative() { i64::MIN } else { i64::MAX };
+    i64::try_from(time.as_nanos()).unwrap_or(limit)
 }
 
-fn moment(saved_at: Timestamp, ahead: f64) -> Timestamp {
-    saved_at.checked_add(span(ahead)).unwrap_or(saved_at)
+fn span(nanoseconds: i64) -> SignedDuration {
+    SignedDuration::from_nanos(nanoseconds).clamp(-FARTHEST, FARTHEST)
+}
+
+fn moment(saved_at: Timestamp, from_it: i64) -> Timestamp {
+    saved_at.checked_add(span(from_it)).unwrap_or(saved_at)
 }
