@@ -1,7 +1,6 @@
 //! What listing in chained pages promises: every lead once, in order, in few requests, and never more than was asked.
 
 #![cfg(test)]
-#![expect(clippy::indexing_slicing, reason = "a test that can't go on has failed")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

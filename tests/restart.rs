@@ -1,0 +1,125 @@
+//! What a restart of the service does to the portal's pace: nothing that the portal would notice.
+
+#![cfg(test)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use b24_janitor::clock::Clock;
+use b24_janitor::core::age::Age;
+use b24_janitor::core::rule::{PortalLimits, RuleSet};
+use b24_janitor::engine::{Engine, Parts, pace};
+use b24_janitor::metrics::Metrics;
+use b24_janitor::portal::{PaceSnapshot, Portal, PortalOptions, Transport, Work};
+use b24_janitor::sandbox::{Sandbox, SandboxOptions};
+use b24_janitor::store::{OpenOptions, Store, Threads, control};
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+const LOOK_EVERY: SignedDuration = SignedDuration::from_millis(250);
+
+fn open(dir: &Path) -> Store {
+    let options = OpenOptions { threads: Threads::Inline, create: true };
+    Store::open(&dir.join("janitor.db"), options).unwrap()
+}
+
+/// As a command makes it.
+async fn client(sandbox: &Sandbox, store: &Store, clock: Clock) -> Portal {
+    let webhook = SecretString::from(format!("https://portal.example{}", sandbox.webhook_path()));
+    let options = PortalOptions {
+        webhook,
+        limits: PortalLimits::default(),
+        clock,
+        observer: None,
+        pace: pace::recall(store).await,
+    };
+    let portal = Portal::new(Transport::InProcess(sandbox.router()), options);
+    pace::keep(store, &portal, clock.now()).await.unwrap();
+    portal
+}
+
+async fn engine(portal: Portal, store: Store, clock: Clock) -> Engine {
+    let parts = Parts { store, portal, clock, metrics: Metrics::new(), seed: 1 };
+    let keep_history = Age::parse("365d").unwrap();
+    let rules =
+        RuleSet { rules: Vec::new(), protections: Vec::new(), portal: PortalLimits::default(), keep_history };
+    Engine::start(parts, rules).await.unwrap()
+}
+
+async fn kept(store: &Store) -> Value {
+    let text = store.read(|db| control::get(db, "pace")).await.unwrap().unwrap();
+    assert!(PaceSnapshot::parse(&text).is_some());
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Lists single leads as fast as the pace allows, for so long.
+async fn list_for(portal: &Portal, time: Duration) {
+    let listing = async {
+        loop {
+            portal.list_chain(&Map::new(), None, &[], 1).await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(time, listing).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn whenever_a_process_ends_the_next_one_is_never_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::starting_at("2026-11-25T00:00:00Z".parse().unwrap());
+    let sandbox = Sandbox::new(SandboxOptions { leads: 60, ..SandboxOptions::default() }, clock);
+    // How long each life is, whether it ends in order, and how long none runs.
+    for (life_ms, orderly, down_ms) in [
+        (0, false, 0),
+        (100, false, 0),
+        (100, false, 50),
+        (4_000, true, 0),
+        (30, true, 10_000),
+        (6_000, false, 30_000),
+        (500, true, 20_000),
+        (500, false, 100),
+        (1, true, 100),
+        (1, false, 60_000),
+        (20_000, true, 100),
+    ] {
+        let store = open(dir.path());
+        let portal = client(&sandbox, &store, clock).await;
+        list_for(&portal, Duration::from_millis(life_ms)).await;
+        if orderly {
+            engine(portal, store.clone(), clock).await.stop(Duration::from_secs(1)).await;
+        }
+        store.close().await;
+        tokio::time::sleep(Duration::from_millis(down_ms)).await;
+    }
+    let stats = sandbox.stats();
+    assert!(stats.requests > 100, "{}", stats.requests);
+    assert_eq!(stats.refused_503, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_running_service_keeps_the_pace_within_five_seconds_and_closes_it_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::starting_at("2026-11-25T00:00:00Z".parse().unwrap());
+    let sandbox = Sandbox::new(SandboxOptions { leads: 60, ..SandboxOptions::default() }, clock);
+    let store = open(dir.path());
+    let portal = client(&sandbox, &store, clock).await;
+    let engine = engine(portal.clone(), store.clone(), clock).await;
+    engine.spawn(LOOK_EVERY);
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    let quiet = kept(&store).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(kept(&store).await, quiet, "nothing was sent, nothing is written");
+
+    for _ in 0..40 {
+        drop(portal.permit(Work::Read).await);
+    }
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    let busy = kept(&store).await;
+    assert!(busy["bucket"]["level"].as_f64().unwrap() > 25.0, "{busy}");
+    assert_eq!(busy["closed"], false);
+
+    assert!(engine.stop(Duration::from_secs(30)).await);
+    assert_eq!(kept(&store).await["closed"], true);
+    let _next = client(&sandbox, &store, clock).await;
+    assert_eq!(kept(&store).await["closed"], false, "the next process may send from now on");
+}
