@@ -180,6 +180,7 @@ async fn what_a_query_can_not_say_is_asked_page_by_page() {
         json!({ "%title": "$result[p00][items][0][id]" }),
         json!({ "@title": ["x", "see $RESULT[p00]"] }),
         json!({ "@id": many }),
+        json!({ "@title": vec!["ж".repeat(200); 300] }),
         json!({ "@id": [] }),
         json!({ "=sourceId": null }),
         json!({ "0": { "logic": "OR", "=id": 7 } }),
@@ -190,7 +191,7 @@ async fn what_a_query_can_not_say_is_asked_page_by_page() {
     }
     let stats = sandbox.stats();
     assert_eq!(stats.requests_by_method.get("batch"), None);
-    assert_eq!(stats.requests_by_method["crm.item.list"], 7);
+    assert_eq!(stats.requests_by_method["crm.item.list"], 8);
     // That is about those filters, not about the portal.
     let page = portal.list_chain(&Map::new(), None, &[], 50).await.unwrap();
     assert_eq!(page.leads.len(), 250);
@@ -215,6 +216,20 @@ fn scripted(
     let clock = Clock::starting_at(NOW.parse().unwrap());
     let router = Router::new().fallback(post(handler));
     (portal_of(router, "/rest/1/code/", clock, PortalLimits::default()), seen)
+}
+
+/// A portal with full pages without end, and what it was asked: commands and bytes.
+fn free_and_sizes() -> (Portal, Arc<Mutex<Vec<(usize, usize)>>>) {
+    let sizes: Arc<Mutex<Vec<(usize, usize)>>> = Arc::default();
+    let log = Arc::clone(&sizes);
+    let (portal, _) = scripted(move |body| {
+        let commands = body["cmd"].as_object().unwrap();
+        log.lock().unwrap().push((commands.len(), body.to_string().len()));
+        let pages: Map<String, Value> =
+            (0..).zip(commands.keys()).map(|(n, key)| (key.clone(), page(n * 50 + 1, n * 50 + 50))).collect();
+        reply(200, &batch_of(Value::Object(pages), json!([])))
+    });
+    (portal, sizes)
 }
 
 fn reply(status: u16, body: &Value) -> Response {
@@ -262,7 +277,7 @@ async fn every_way_in_which_a_chain_can_end_is_taken_for_what_it_is() {
         ("references ignored", json!({ "p00": page(1, 50), "p01": page(1, 50), "p02": page(1, 50) }), json!([]), "50 false", false, false),
         ("budget used up on the way", json!({ "p00": page(1, 50) }), json!({ "p01": error("OPERATION_TIME_LIMIT") }), "50 false", false, true),
         ("budget used up at once", json!([]), json!({ "p00": error("OPERATION_TIME_LIMIT") }), "PauseMethod", false, true),
-        ("keys lost on the way", json!({ "p00": page(1, 50), "p01": page(51, 100) }), json!([]), "100 false", false, false),
+        ("keys lost on the way", json!({ "p00": page(1, 50), "p01": page(51, 100) }), json!([]), "100 false", false, true),
         ("keys lost", json!([]), json!([]), "10 true", true, false),
         ("bad page on the way", json!({ "p00": page(1, 50), "p01": { "items": "x" } }), json!([]), "50 false", false, false),
         ("too many rows", json!({ "p00": page(1, 51) }), json!([]), "10 true", true, false),
@@ -280,6 +295,18 @@ async fn every_way_in_which_a_chain_can_end_is_taken_for_what_it_is() {
         assert_eq!(methods, if alone { vec!["batch", "crm.item.list"] } else { vec!["batch"] }, "{name}");
         assert_eq!(next, chained, "{name}: chained afterwards");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_filter_makes_a_chain_shorter_and_not_the_request_longer() {
+    let (portal, sizes) = free_and_sizes();
+    let long = filter(json!({ "@title": vec!["x".repeat(100); 200] }));
+    for _ in 0..10 {
+        portal.list_chain(&long, None, &[], 50).await.unwrap();
+    }
+    let sizes = sizes.lock().unwrap();
+    assert!(sizes.iter().any(|(commands, _)| *commands > 5), "{sizes:?}");
+    assert!(sizes.iter().all(|(_, bytes)| *bytes < 300 * 1024), "{sizes:?}");
 }
 
 #[tokio::test(start_paused = true)]

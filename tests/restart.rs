@@ -1,4 +1,5 @@
-//! What a restart of the service does to the portal's pace: nothing that the portal would notice.
+//! What a restart of the service does to the portal's pace: nothing that the portal would notice; and that listing does
+//! not hold it up.
 
 #![cfg(test)]
 
@@ -8,9 +9,10 @@ use std::time::Duration;
 use b24_janitor::clock::Clock;
 use b24_janitor::core::age::Age;
 use b24_janitor::core::rule::{PortalLimits, RuleSet};
-use b24_janitor::engine::{Engine, Parts, pace};
+use b24_janitor::engine::{Engine, EngineError, Parts, evaluator, pace};
 use b24_janitor::metrics::Metrics;
 use b24_janitor::portal::{PaceSnapshot, Portal, PortalOptions, Transport, Work};
+use b24_janitor::rules;
 use b24_janitor::sandbox::{Sandbox, SandboxOptions};
 use b24_janitor::store::{OpenOptions, Store, Threads, control};
 use jiff::SignedDuration;
@@ -122,4 +124,51 @@ async fn a_running_service_keeps_the_pace_within_five_seconds_and_closes_it_at_t
     assert_eq!(kept(&store).await["closed"], true);
     let _next = client(&sandbox, &store, clock).await;
     assert_eq!(kept(&store).await["closed"], false, "the next process may send from now on");
+}
+
+/// A rule that selects every lead of the sandbox, and what evaluates it.
+async fn surveyor(options: SandboxOptions, dir: &Path) -> (Sandbox, Engine) {
+    let clock = Clock::starting_at("2026-11-25T00:00:00Z".parse().unwrap());
+    let sandbox = Sandbox::new(options, clock);
+    let store = open(dir);
+    let portal = client(&sandbox, &store, clock).await;
+    let text = "version: 1\ntimezone: UTC\nrules:\n  - name: all\n    schedule: '@daily'\n    match: { id: { gt: 0 } }\n";
+    let input = rules::Input { file: "rules.yaml".to_owned(), bytes: text.as_bytes().to_vec() };
+    let rules = rules::parse(&[input]).unwrap().rules;
+    let parts = Parts { store, portal, clock, metrics: Metrics::new(), seed: 1 };
+    (sandbox, Engine::start(parts, rules).await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_reads_its_leads_in_chains() {
+    let dir = tempfile::tempdir().unwrap();
+    let (sandbox, engine) =
+        surveyor(SandboxOptions { leads: 20_000, ..SandboxOptions::default() }, dir.path()).await;
+    let ctx = engine.context();
+    let rules = ctx.rules();
+    let report = evaluator::plan(ctx, &rules, &rules.rules[0], |_| ()).await.unwrap();
+    assert_eq!(report.matched + report.undecidable + report.left_out, 20_000);
+    let stats = sandbox.stats();
+    assert!(stats.requests <= 15, "{} requests", stats.requests);
+    assert_eq!(stats.requests_by_method["batch"], 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_waits_for_its_budget_ends_at_once_when_the_service_stops() {
+    let dir = tempfile::tempdir().unwrap();
+    let slow =
+        SandboxOptions { leads: 60_000, list_seconds: 2.0, sleep_scale: 1.0, ..SandboxOptions::default() };
+    let (sandbox, engine) = surveyor(slow, dir.path()).await;
+    let (ctx, rules) = (engine.context().clone(), engine.context().rules());
+    let plan =
+        tokio::spawn(async move { evaluator::plan(&ctx, &rules, &rules.rules[0], |_| ()).await.map(drop) });
+    tokio::time::sleep(Duration::from_secs(520)).await;
+    let sent = sandbox.stats().requests;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(sandbox.stats().requests, sent, "the budget is used up");
+    let began = tokio::time::Instant::now();
+    engine.stop(Duration::from_secs(30)).await;
+    assert!(matches!(plan.await.unwrap(), Err(EngineError::Stopping)));
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(sandbox.stats().refused_429, 0);
 }

@@ -88,11 +88,12 @@ where
     let mut after = None;
     let mut read = 0;
     loop {
-        if ctx.stop.is_cancelled() {
-            return Err(EngineError::Stopping);
-        }
-        let Page { leads, last } =
-            ctx.patiently(|| ctx.portal.list_chain(&filter.json, after, &select, PAGES)).await?;
+        // A listing may wait minutes for its operating budget, and nothing is lost with it.
+        let Page { leads, last } = tokio::select! {
+            biased;
+            () = ctx.stop.cancelled() => return Err(EngineError::Stopping),
+            page = ctx.patiently(|| ctx.portal.list_chain(&filter.json, after, &select, PAGES)) => page?,
+        };
         let mut kept = Vec::new();
         for lead in &leads {
             if let Some(judged) = filter.contradicted_by(lead) {

@@ -31,7 +31,7 @@ const SINGLE_PAGES_FOR: Duration = Duration::from_secs(600);
 /// condition that is cut short selects other leads.
 const MAX_PAIRS: usize = 500;
 
-/// The longest request: web servers commonly refuse bodies over a megabyte.
+/// The longest request, in bytes: web servers commonly refuse bodies over a megabyte.
 const MAX_BYTES: usize = 256 * 1024;
 
 /// What the portal substitutes in a command, whatever its case.
@@ -96,7 +96,9 @@ enum End {
     More,
     /// The portal refused the page after `leads`.
     Refused(CallError),
-    /// The page after `leads` is not in the reply, or is no page after them.
+    /// The page after `leads` is not in the reply.
+    Lost,
+    /// The page after `leads` is no page after them.
     Unclear,
 }
 
@@ -132,7 +134,7 @@ impl Portal {
             End::Last => Ok(Page { leads, last: true }),
             End::More => Ok(Page { leads, last: false }),
             End::Refused(error) if leads.is_empty() && !one_page_may_do_better(&error) => Err(error),
-            End::Refused(_) | End::Unclear if leads.is_empty() => {
+            End::Refused(_) | End::Lost | End::Unclear if leads.is_empty() => {
                 // If the page alone fails as well, chaining is not to blame.
                 let page = self.list(filter, after, select).await?;
                 chains.give_up_for_a_while();
@@ -145,6 +147,7 @@ impl Portal {
                 }
                 Ok(Page { leads, last: false })
             }
+            End::Lost => Ok(Page { leads, last: false }),
             End::Unclear => {
                 chains.give_up_for_a_while();
                 Ok(Page { leads, last: false })
@@ -226,7 +229,8 @@ impl Portal {
                     Err(_) => Some(End::Unclear),
                 },
                 (None, Some(error)) => Some(End::Refused(from_command(self.fault_of(error), status))),
-                (None, None) | (Some(_), Some(_)) => Some(End::Unclear),
+                (None, None) => Some(End::Lost),
+                (Some(_), Some(_)) => Some(End::Unclear),
             };
             if let Some(end) = end {
                 return Chain { leads, end };
@@ -302,6 +306,9 @@ fn commands(
         query(LIST, &pairs)
     };
     let one = command(&first.to_string());
+    if one.len() > MAX_BYTES {
+        return None;
+    }
     let pages = pages.clamp(1, MAX_COMMANDS).min(MAX_BYTES / (one.len() + 64)).max(1);
     let mut commands = Map::new();
     commands.insert(key(0), Value::from(one));
