@@ -218,9 +218,12 @@ fn scripted(
     (portal_of(router, "/rest/1/code/", clock, PortalLimits::default()), seen)
 }
 
+/// Commands and bytes of each batch.
+type Sizes = Vec<(usize, usize)>;
+
 /// A portal with full pages without end, and what it was asked: commands and bytes.
-fn free_and_sizes() -> (Portal, Arc<Mutex<Vec<(usize, usize)>>>) {
-    let sizes: Arc<Mutex<Vec<(usize, usize)>>> = Arc::default();
+fn free_and_sizes() -> (Portal, Arc<Mutex<Sizes>>) {
+    let sizes: Arc<Mutex<Sizes>> = Arc::default();
     let log = Arc::clone(&sizes);
     let (portal, _) = scripted(move |body| {
         let commands = body["cmd"].as_object().unwrap();
@@ -294,6 +297,29 @@ async fn every_way_in_which_a_chain_can_end_is_taken_for_what_it_is() {
         assert_eq!(got, outcome, "{name}");
         assert_eq!(methods, if alone { vec!["batch", "crm.item.list"] } else { vec!["batch"] }, "{name}");
         assert_eq!(next, chained, "{name}: chained afterwards");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_chain_is_told_of_the_budget_holds_back_the_next_one_and_single_pages_too() {
+    let blocked = json!({ "p01": { "error": "OPERATION_TIME_LIMIT", "error_description": "x" } });
+    let time = json!({ "operating": 479.9, "operating_reset_at": 1300, "finish": 1000 });
+    let mut inside = batch_of(json!({ "p00": page(1, 50) }), json!([]));
+    inside["result"]["result_time"] = json!({ "p00": time });
+    let mut outside = batch_of(json!({ "p00": page(1, 50) }), json!([]));
+    outside["time"] = time;
+    for (name, body, chained, alone) in [
+        ("refused", batch_of(json!({ "p00": page(1, 50) }), blocked), 10, 10),
+        ("told of its lists", inside, 300, 300),
+        ("told of itself", outside, 300, 0),
+    ] {
+        let (portal, _) = scripted(move |_| reply(200, &body));
+        portal.list_chain(&Map::new(), None, &[], 50).await.unwrap();
+        let began = Instant::now();
+        portal.list(&Map::new(), None, &[]).await.unwrap();
+        assert!(began.elapsed().as_secs().abs_diff(alone) <= 2, "{name}, alone: {:?}", began.elapsed());
+        portal.list_chain(&Map::new(), None, &[], 50).await.unwrap();
+        assert!(began.elapsed().as_secs().abs_diff(chained) <= 2, "{name}: {:?}", began.elapsed());
     }
 }
 
