@@ -181,6 +181,7 @@ pub(crate) async fn ours(case: &Case) -> Result<Figures> {
             limits: loaded.rules.portal,
             clock: Clock::System,
             observer: None,
+            pace: None,
         },
     );
     let parts = Parts {

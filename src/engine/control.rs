@@ -32,15 +32,16 @@ const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
 
 /// Runs until the service stops. `look_every` is how often other processes' writes are looked for.
 pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDuration) {
+    let mut pace = PaceKeeper::default();
     let mut heartbeat_due = Timestamp::MIN;
     let mut tidy_due = Timestamp::MIN;
     let mut probe = StopProbe::default();
-    let mut pace = PaceKeeper::default();
     while !ctx.stop.is_cancelled() {
         let now = ctx.clock.now();
         let step = async {
             ctx.store.poll_foreign_changes().await?;
             take_requests(&ctx, &tasks).await?;
+            pace.step(&ctx.store, &ctx.portal, now).await?;
             if now >= heartbeat_due {
                 ctx.store.write(move |db| control::heartbeat(db, now)).await?;
                 heartbeat_due = now.checked_add(HEARTBEAT_EVERY).unwrap_or(Timestamp::MAX);
@@ -49,7 +50,6 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
                 tidy(&ctx, now).await?;
                 tidy_due = now.checked_add(TIDY_EVERY).unwrap_or(Timestamp::MAX);
             }
-            pace.step(&ctx.store, &ctx.portal, now).await?;
             publish_metrics(&ctx).await?;
             probe.step(&ctx).await
         };

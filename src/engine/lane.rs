@@ -57,7 +57,7 @@ struct Reading {
 /// One lane.
 pub(super) struct Lane {
     pub ctx: Context,
-    /// 0 for the first; lanes from [`crate::portal::Portal::suggested_concurrency`] on stand idle.
+    /// 0 for the first; lanes from `portal.concurrency` on stand idle.
     pub index: usize,
     /// Shared by all lanes: the portal is one.
     pub size: Arc<Mutex<BatchSize>>,
@@ -114,7 +114,7 @@ impl Lane {
 
     async fn turn(&self, ahead: Option<Batch>) -> Result<Turn, EngineError> {
         let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
-        if self.index >= usize::from(self.ctx.portal.suggested_concurrency()) {
+        if self.index >= usize::from(self.ctx.rules().portal.concurrency) {
             self.give_back(ahead).await?;
             return Ok(Turn::Idle(idle));
         }
@@ -153,8 +153,13 @@ impl Lane {
     }
 
     /// Waits for the pace. Jobs read ahead are given back if that takes long: what was read would be stale, and a
-    /// waiting job can be cancelled while a claimed one can't. `None` if the service is stopping.
+    /// waiting job can be cancelled while a claimed one can't. `None` if the service is stopping, or this lane stands
+    /// back because others share the portal's address.
     async fn permission(&self, ahead: Option<Batch>) -> Result<Option<(Permit, Option<Batch>)>, EngineError> {
+        if self.index >= usize::from(self.ctx.portal.suggested_concurrency()) {
+            self.give_back(ahead).await?;
+            return Ok(None);
+        }
         let leads = ahead.as_ref().map_or_else(|| self.batch_size(), |batch| batch.claim.jobs.len());
         let permit = self.ctx.portal.permit(Work::Delete { leads });
         tokio::pin!(permit);
