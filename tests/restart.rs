@@ -13,7 +13,8 @@ use b24_janitor::engine::{Engine, EngineError, Parts, evaluator, pace};
 use b24_janitor::metrics::Metrics;
 use b24_janitor::portal::{PaceSnapshot, Portal, PortalOptions, Transport, Work};
 use b24_janitor::rules;
-use b24_janitor::sandbox::{Sandbox, SandboxOptions};
+use b24_janitor::sandbox::{Fault, FaultKind, Sandbox, SandboxOptions};
+use b24_janitor::store::runs::Trigger;
 use b24_janitor::store::{OpenOptions, Store, Threads, control};
 use jiff::SignedDuration;
 use secrecy::SecretString;
@@ -171,4 +172,54 @@ async fn a_listing_that_waits_for_its_budget_ends_at_once_when_the_service_stops
     assert!(matches!(plan.await.unwrap(), Err(EngineError::Stopping)));
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
     assert_eq!(sandbox.stats().refused_429, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_stand_back_while_others_share_the_address_and_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::starting_at("2026-11-25T00:00:00Z".parse().unwrap());
+    // Half a second a deletion: a request takes seconds, so lanes that may run do overlap.
+    let slow =
+        SandboxOptions { leads: 3_000, delete_seconds: 0.5, sleep_scale: 1.0, ..SandboxOptions::raised() };
+    let sandbox = Sandbox::new(slow, clock);
+    let store = open(dir.path());
+    let portal = client(&sandbox, &store, clock).await;
+    let text = "version: 1\ntimezone: UTC\nrules:\n  - name: all\n    schedule: '@daily'\n    match: { id: { gt: 0 } }\n    \
+                include_converted: true\n    mode: delete\n    limits: { max_matches: 10000, max_percent: 100 }\n";
+    let input = rules::Input { file: "rules.yaml".to_owned(), bytes: text.as_bytes().to_vec() };
+    let mut rules = rules::parse(&[input]).unwrap().rules;
+    rules.portal = PortalLimits {
+        requests_per_second: 1_000.0,
+        burst: 10_000,
+        method_seconds: 1e8,
+        concurrency: 4,
+        ..PortalLimits::default()
+    };
+    let parts = Parts { store, portal, clock, metrics: Metrics::new(), seed: 1 };
+    let engine = Engine::start(parts, rules).await.unwrap();
+    let (ctx, rules) = (engine.context(), engine.context().rules());
+    evaluator::evaluate(ctx, &rules, &rules.rules[0], Trigger::Manual).await.unwrap();
+
+    let code = "QUERY_LIMIT_EXCEEDED".to_owned();
+    sandbox.set_fault(Fault::new(FaultKind::Error { code, text: "x".to_owned(), status: 503 }).on("batch"));
+    engine.spawn_worker();
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    sandbox.clear_faults();
+    let deleted = sandbox.stats().deletions.len();
+    let most = most_in_flight(&sandbox, 30).await;
+    assert!(sandbox.stats().deletions.len() > deleted, "the deletions go on");
+    assert_eq!(most, 1, "others need the room");
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(most_in_flight(&sandbox, 30).await > 2, "the room is free again");
+    assert!(engine.stop(Duration::from_secs(60)).await);
+}
+
+/// The most requests under way at a moment of the next so many seconds.
+async fn most_in_flight(sandbox: &Sandbox, seconds: u64) -> u64 {
+    let mut most = 0;
+    for _ in 0..seconds * 20 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        most = most.max(sandbox.stats().in_flight);
+    }
+    most
 }
