@@ -163,14 +163,14 @@ impl Gate {
     /// Waits for the right to call a method that reads, by itself.
     pub(super) async fn read(self: &Arc<Gate>, method: &str) -> Permit {
         let permit = self.hold_alone(method).await;
-        self.place(&self.others).await;
+        self.place().await;
         permit
     }
 
     /// Waits for the right to list one page by itself.
     pub(super) async fn list(self: &Arc<Gate>) -> Permit {
         let permit = self.hold_alone(super::leads::LIST).await;
-        self.place(&self.listings).await;
+        self.place_in(&self.listings).await;
         permit
     }
 
@@ -178,7 +178,7 @@ impl Gate {
     pub(super) async fn chain(self: &Arc<Gate>, pages: usize) -> Permit {
         let wanted = self.state().chain(pages);
         let permit = self.hold(wanted).await;
-        self.place(&self.listings).await;
+        self.place_in(&self.listings).await;
         permit
     }
 
@@ -201,7 +201,7 @@ impl Gate {
                 self.hold(wanted).await
             }
         };
-        self.place(&self.others).await;
+        self.place().await;
         permit
     }
 
@@ -222,9 +222,14 @@ impl Gate {
         }
     }
 
+    /// Waits for a place in the bucket among those who do not list.
+    pub(super) async fn place(&self) {
+        self.place_in(&self.others).await;
+    }
+
     /// Waits for a place in the bucket and takes it at the moment it is free, so that a 503 met by others meanwhile
     /// still counts, and giving up while waiting takes nothing.
-    async fn place(&self, line: &tokio::sync::Mutex<()>) {
+    async fn place_in(&self, line: &tokio::sync::Mutex<()>) {
         let _head_of_line = line.lock().await;
         let _turn = self.requests.lock().await;
         loop {
