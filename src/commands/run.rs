@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -17,7 +18,6 @@ use crate::engine::evaluator::{self, Evaluated};
 use crate::engine::remedy_of;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::store::RunId;
 use crate::store::requests::{self, RequestState};
 use crate::store::runs::Trigger;
 use crate::store::{Store, control, jobs};
@@ -37,17 +37,18 @@ pub(super) async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failu
     let out = Out::new(args.json.json);
     let rules = workshop::load_rules(settings)?;
     let rule = workshop::named(&rules, &args.rule)?.name.to_string();
+    let begun = Clock::System.now();
     match workshop::whose(&settings.db)? {
         Whose::Service(_) => {
             let store = workshop::open_store(&settings.db, false)?;
             let bar = out.progress(0, "the running service evaluates");
             let run = ask_service(&store, "run", &json!({ "rule": rule })).await;
             bar.finish_and_clear();
-            conclude(out, &run?, args.wait, &store, &rules).await
+            conclude(out, &run?, args.wait.then_some(begun), &store, &rules).await
         }
         Whose::Ours(lock) => {
             let store = workshop::open_store(&settings.db, true)?;
-            let done = run_here(settings, rules, store.clone(), &rule, args.wait, out).await;
+            let done = run_here(settings, rules, store.clone(), &rule, args.wait.then_some(begun), out).await;
             store.close().await;
             drop(lock);
             done
@@ -60,7 +61,7 @@ async fn run_here(
     rules: RuleSet,
     store: Store,
     name: &str,
-    wait: bool,
+    wait_since: Option<Timestamp>,
     out: Out,
 ) -> Result<(), Failure> {
     let engine = workshop::engine(settings, rules, store.clone(), Metrics::new()).await?;
@@ -77,11 +78,11 @@ async fn run_here(
             return Err(Failure::of("interrupted: nothing was enqueued"));
         }
     };
-    if wait {
+    if wait_since.is_some() {
         engine.spawn_worker();
     }
     let done = tokio::select! {
-        done = conclude(out, &run, wait, &store, &rules) => done,
+        done = conclude(out, &run, wait_since, &store, &rules) => done,
         () = super::serve::asked_to_stop() => {
             Err(Failure::of("interrupted: what is enqueued waits in the database; run again or start the service"))
         }
@@ -117,12 +118,19 @@ pub(super) async fn ask_service(store: &Store, kind: &'static str, args: &Value)
     }
 }
 
-async fn conclude(out: Out, run: &Value, wait: bool, store: &Store, rules: &RuleSet) -> Result<(), Failure> {
+/// Says what came of the evaluation. `wait_since` is when the command began, where it is to follow the jobs.
+async fn conclude(
+    out: Out,
+    run: &Value,
+    wait_since: Option<Timestamp>,
+    store: &Store,
+    rules: &RuleSet,
+) -> Result<(), Failure> {
     let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| run.get(key).and_then(Value::as_u64).unwrap_or_default();
     let id = run.get("id").and_then(Value::as_i64).unwrap_or_default();
     let state = text("state");
-    if !(wait && state == "enqueued") {
+    if !(wait_since.is_some() && state == "enqueued") {
         out.object(run)?;
     }
     out.say(format!(
@@ -143,7 +151,13 @@ async fn conclude(out: Out, run: &Value, wait: bool, store: &Store, rules: &Rule
         }
         "enqueued" => {
             out.say(format!("enqueued {} deletions", number("enqueued")))?;
-            if wait { follow(out, run, RunId(id), store, rules).await } else { Ok(()) }
+            match wait_since {
+                Some(since) => follow(out, run, since, store, rules).await,
+                None => {
+                    out.say("a running `b24-janitor serve` deletes them when they are due; without one, add --wait")?;
+                    Ok(())
+                }
+            }
         }
         "held" => {
             let count = number("would_enqueue");
@@ -155,30 +169,37 @@ async fn conclude(out: Out, run: &Value, wait: bool, store: &Store, rules: &Rule
     }
 }
 
-/// Follows the run's jobs until those that are due are done.
-async fn follow(out: Out, run: &Value, id: RunId, store: &Store, rules: &RuleSet) -> Result<(), Failure> {
+/// Follows the rule's jobs until those that are due are done, also the ones that an earlier run enqueued. `since` is
+/// the moment from which on finished ones are counted.
+async fn follow(
+    out: Out,
+    run: &Value,
+    since: Timestamp,
+    store: &Store,
+    rules: &RuleSet,
+) -> Result<(), Failure> {
     let rule = run.get("rule").and_then(Value::as_str).unwrap_or_default().to_owned();
     let cap = rules.rule(&rule).map_or(u64::MAX, |rule| rule.limits.deletes_per_day);
     let mut bar = None;
-    let (mut last, mut still) = (None, 0);
+    let (mut last, mut still, mut wanted) = (None, 0, 0);
     let progress = loop {
         let (now, name) = (Clock::System.now(), rule.clone());
         let (progress, paused, stop, used) = store
             .read(move |db| {
                 Ok((
-                    jobs::progress_of_run(db, id, now)?,
+                    jobs::progress_of_rule(db, &name, since, now)?,
                     control::paused(db)?,
                     control::portal_stop(db)?,
                     jobs::used_today(db, &name, now)?,
                 ))
             })
             .await?;
-        let bar = bar.get_or_insert_with(|| {
-            out.progress(progress.due + progress.running + progress.done(), "deleting")
-        });
-        bar.set_length(progress.due + progress.running + progress.done());
+        // What was due stays wanted when a refusal puts it off for a while.
+        wanted = wanted.max(progress.due + progress.running + progress.done());
+        let bar = bar.get_or_insert_with(|| out.progress(wanted, "deleting"));
+        bar.set_length(wanted);
         bar.set_position(progress.done());
-        if progress.due + progress.running == 0 {
+        if progress.done() >= wanted {
             break progress;
         }
         still = if last == Some(progress) { still + 1 } else { 0 };
@@ -207,7 +228,7 @@ async fn follow(out: Out, run: &Value, id: RunId, store: &Store, rules: &RuleSet
     tell_progress(out, run, progress)
 }
 
-fn tell_progress(out: Out, run: &Value, progress: jobs::RunProgress) -> Result<(), Failure> {
+fn tell_progress(out: Out, run: &Value, progress: jobs::RuleProgress) -> Result<(), Failure> {
     let mut object = run.clone();
     if let Some(object) = object.as_object_mut() {
         object.insert("jobs".to_owned(), serde_json::to_value(progress)?);
