@@ -70,7 +70,14 @@ fn state_or_outcome(word: Option<&str>) -> Result<(Option<JobState>, Option<Outc
 
 fn row(job: &Job) -> Vec<String> {
     let state = job.outcome.map_or(job.state.as_str(), Outcome::as_str);
-    let why = job.reason.clone().or_else(|| job.last_error.clone()).unwrap_or_default();
+    // A failed job's reason says why its lead was selected; what the reader can act on is the portal's answer.
+    let (first, second) = match job.outcome {
+        Some(Outcome::Failed) => (&job.last_error, &job.reason),
+        Some(Outcome::Deleted | Outcome::AlreadyGone | Outcome::Spared | Outcome::Cancelled) | None => {
+            (&job.reason, &job.last_error)
+        }
+    };
+    let why = first.clone().or_else(|| second.clone()).unwrap_or_default();
     vec![
         job.id.to_string(),
         job.lead_id.to_string(),
