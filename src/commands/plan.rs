@@ -116,7 +116,7 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
             .iter()
             .map(|lead| ["id", "stage", "created", "reason"].iter().map(|key| cell(lead, key)).collect())
             .collect();
-        out.table(&["  lead", "stage", "created", "why"], rows)?;
+        out.table(&["lead", "stage", "created", "why"], rows)?;
     }
     Ok(())
 }
