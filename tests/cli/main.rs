@@ -1,7 +1,12 @@
 //! The program as an administrator meets it: its commands, their output and exit status, and the life of the service,
 //! as real processes beside a simulated portal on a loopback listener.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that can't go on has failed"
+)]
 
 mod check;
 mod crash;
