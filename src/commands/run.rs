@@ -24,6 +24,9 @@ use crate::store::{Store, control, jobs};
 
 /// How often an answer or a progress is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Each how many looks it is made sure that the service still lives: once in two seconds, for a command that waits
+/// minutes.
+const LOOKS_AT_LOCK: u32 = 8;
 /// How long a running service may take to notice a request; it looks four times a second.
 const NOTICE_WITHIN: Duration = Duration::from_secs(10);
 /// How many looks without any progress, with jobs due, before the command says why it gives up: two minutes, longer
@@ -42,7 +45,7 @@ pub(super) async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failu
         Whose::Service(_) => {
             let store = workshop::open_store(&settings.db, false)?;
             let bar = out.progress(0, "the running service evaluates");
-            let run = ask_service(&store, "run", &json!({ "rule": rule })).await;
+            let run = ask_service(settings, &store, "run", &json!({ "rule": rule })).await;
             bar.finish_and_clear();
             conclude(out, &run?, args.wait.then_some(begun), &store, &rules).await
         }
@@ -64,6 +67,8 @@ async fn run_here(
     wait_since: Option<Timestamp>,
     out: Out,
 ) -> Result<(), Failure> {
+    let asked_to_stop = super::serve::asked_to_stop();
+    tokio::pin!(asked_to_stop);
     let engine = workshop::engine(settings, rules, store.clone(), Metrics::new()).await?;
     let rules = engine.context().rules();
     let rule = workshop::named(&rules, name)?;
@@ -73,7 +78,7 @@ async fn run_here(
             Evaluated::Run(run) => serde_json::to_value(&*run)?,
             Evaluated::SkippedHeld(run) => return Err(Failure::of(format!("run {run} of this rule is held"))),
         },
-        () = super::serve::asked_to_stop() => {
+        () = &mut asked_to_stop => {
             engine.stop(GRACE).await;
             return Err(Failure::of("interrupted: nothing was enqueued"));
         }
@@ -83,7 +88,7 @@ async fn run_here(
     }
     let done = tokio::select! {
         done = conclude(out, &run, wait_since, &store, &rules) => done,
-        () = super::serve::asked_to_stop() => {
+        () = &mut asked_to_stop => {
             Err(Failure::of("interrupted: what is enqueued waits in the database; run again or start the service"))
         }
     };
@@ -94,10 +99,16 @@ async fn run_here(
 }
 
 /// Asks the running service, and waits for its answer.
-pub(super) async fn ask_service(store: &Store, kind: &'static str, args: &Value) -> Result<Value, Failure> {
+pub(super) async fn ask_service(
+    settings: &Settings,
+    store: &Store,
+    kind: &'static str,
+    args: &Value,
+) -> Result<Value, Failure> {
     let (args, now) = (args.to_string(), Clock::System.now());
     let id = store.write(move |db| requests::submit(db, kind, &args, now)).await?;
     let asked = tokio::time::Instant::now();
+    let mut looks = 0;
     loop {
         match store.read(move |db| requests::poll(db, id)).await? {
             RequestState::Done { ok, result } => {
@@ -112,7 +123,17 @@ pub(super) async fn ask_service(store: &Store, kind: &'static str, args: &Value)
                     "the process that holds the database does not answer; is it a `serve`? `b24-janitor status` names it",
                 ));
             }
-            RequestState::Pending | RequestState::Taken { .. } => tokio::time::sleep(LOOK_EVERY).await,
+            RequestState::Pending | RequestState::Taken { .. } => {
+                if looks % LOOKS_AT_LOCK == LOOKS_AT_LOCK - 1
+                    && let Whose::Ours(_) = workshop::whose(&settings.db)?
+                {
+                    return Err(Failure::of(
+                        "the service ended before it answered; `b24-janitor runs` shows how far it was",
+                    ));
+                }
+                looks += 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
             RequestState::Unknown => return Err(Failure::of("the request has vanished from the database")),
         }
     }
