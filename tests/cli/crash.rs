@@ -48,6 +48,8 @@ fn killed_in_the_middle_of_a_drain_it_deletes_exactly_the_leads_of_the_rule() {
     // Whoever else could have deleted them? A lost answer is ours.
     assert_eq!((jobs.len() as u64, outcomes), (total, BTreeSet::from(["deleted"])));
     assert_eq!(home.jobs("deleted"), total);
+    let run = home.object(&["runs", "--json"]);
+    assert_eq!((run["matched"].as_u64(), run["enqueued"].as_u64()), (Some(total), Some(total)));
     portal.assert_pace_kept();
 }
 

@@ -164,3 +164,35 @@ fn the_sandbox_is_a_portal_that_a_rehearsal_can_use_as_it_says() {
     sandbox.signal("INT");
     assert_eq!(sandbox.ended().code(), Some(0));
 }
+
+/// What a shell command on a terminal writes, by the `script` of util-linux; `None` where there is none.
+fn on_a_terminal(home: &Home, shell: &str) -> Option<String> {
+    Command::new("script").arg("--version").output().ok()?;
+    let program = assert_cmd::cargo::cargo_bin!("b24-janitor").to_str().unwrap();
+    let shell = shell.replace("b24-janitor", &format!("'{program}'"));
+    let output = home.wrap(Command::new("script"), &["-qec", &shell, "/dev/null"]).output().unwrap();
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn mistakes_are_coloured_on_a_terminal_and_not_in_a_file_of_them() {
+    let home = Home::without_portal("version: 2\n").with("TERM", "xterm");
+    let Some(shown) = on_a_terminal(&home, "b24-janitor check") else { return };
+    assert!(shown.contains("\u{1b}[") && shown.contains("rules.yaml:1:10:"), "{shown}");
+    on_a_terminal(&home, "b24-janitor check 2> mistakes.txt");
+    let kept = std::fs::read_to_string(home.path("mistakes.txt")).unwrap();
+    assert!(!kept.contains('\u{1b}') && kept.contains("rules.yaml:1:10:"), "{kept}");
+    let home = home.with("NO_COLOR", "1");
+    let shown = on_a_terminal(&home, "b24-janitor check").unwrap();
+    assert!(!shown.contains('\u{1b}'), "{shown}");
+}
+
+#[test]
+fn a_drain_shows_its_progress_on_a_terminal() {
+    let portal = Portal::with_leads(200);
+    let junk = portal.in_stage("JUNK").len();
+    let home = Home::new(&portal, JUNK).with("TERM", "xterm");
+    let Some(shown) = on_a_terminal(&home, "b24-janitor run junk --wait") else { return };
+    assert!(shown.contains("deleting") && shown.contains(&format!("/{junk}")), "{shown}");
+    assert!(shown.contains(&format!("done: {junk} deleted")), "{shown}");
+}

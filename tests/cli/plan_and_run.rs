@@ -226,3 +226,35 @@ fn an_interrupted_run_loses_nothing_and_goes_on_later() {
     assert_eq!((home.jobs("deleted"), portal.in_stage("JUNK").len()), (junk, 0));
     portal.assert_pace_kept();
 }
+
+#[test]
+fn an_interrupted_plan_leaves_no_file_behind() {
+    let options =
+        SandboxOptions { leads: 600, list_seconds: 2.0, sleep_scale: 1.0, ..SandboxOptions::default() };
+    let portal = Portal::start(options);
+    // Its directory for temporary files is the same.
+    let home = Home::new(&portal, JUNK);
+    let mut plan = Process::start(home.command(&["plan"]));
+    until("a request under way", || (portal.sandbox.stats().in_flight > 0).then_some(()));
+    plan.signal("INT");
+    assert_eq!(plan.ended().code(), Some(1));
+    plan.line("interrupted");
+    assert_eq!(home.files(), ["janitor.db.lock", "rules.yaml"]);
+}
+
+#[test]
+fn a_command_does_not_wait_for_a_service_that_died() {
+    let options =
+        SandboxOptions { leads: 600, list_seconds: 2.0, sleep_scale: 1.0, ..SandboxOptions::default() };
+    let portal = Portal::start(options);
+    let home = Home::new(&portal, JUNK);
+    let service = Service::start(&home);
+    let mut run = Process::start(home.command(&["run", "junk"]));
+    let mut plan = Process::start(home.command(&["plan"]));
+    until("a request under way", || (portal.sandbox.stats().in_flight > 0).then_some(()));
+    service.process.kill();
+    for command in [&mut run, &mut plan] {
+        assert_eq!(command.ended().code(), Some(1));
+        command.line("the service ended before it answered");
+    }
+}

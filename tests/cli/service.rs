@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -36,6 +36,7 @@ pub(crate) fn within<T>(longest: Duration, what: &str, mut look: impl FnMut() ->
 pub(crate) struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
+    followers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -44,9 +45,10 @@ impl Process {
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         // Either may be something else than a pipe to us.
-        child.stdout.take().into_iter().for_each(|out| follow(out, Arc::clone(&log)));
-        child.stderr.take().into_iter().for_each(|err| follow(err, Arc::clone(&log)));
-        Process { child, log }
+        let out = child.stdout.take().map(|out| follow(out, Arc::clone(&log)));
+        let err = child.stderr.take().map(|err| follow(err, Arc::clone(&log)));
+        let followers = out.into_iter().chain(err).collect();
+        Process { child, log, followers }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -61,12 +63,13 @@ impl Process {
     /// Waits for a line that holds this text, and returns the first.
     pub(crate) fn line(&mut self, text: &str) -> String {
         until(text, || {
+            let ended = self.child.try_wait().unwrap().is_some();
+            if ended {
+                self.read_to_its_end();
+            }
             let log = self.log();
             let found = log.lines().find(|line| line.contains(text)).map(str::to_owned);
-            assert!(
-                found.is_some() || self.child.try_wait().unwrap().is_none(),
-                "ended before `{text}`:\n{log}"
-            );
+            assert!(found.is_some() || !ended, "ended before `{text}`:\n{log}");
             found
         })
     }
@@ -79,7 +82,13 @@ impl Process {
 
     /// Waits for its end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        until("the end of the process", || self.child.try_wait().unwrap())
+        let status = until("the end of the process", || self.child.try_wait().unwrap());
+        self.read_to_its_end();
+        status
+    }
+
+    fn read_to_its_end(&mut self) {
+        self.followers.drain(..).for_each(|follower| follower.join().unwrap());
     }
 
     /// Kills it as a power loss would.
@@ -99,14 +108,14 @@ impl Drop for Process {
     }
 }
 
-fn follow(from: impl Read + Send + 'static, log: Arc<Mutex<String>>) {
+fn follow(from: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             let mut log = log.lock().unwrap();
             log.push_str(&line);
             log.push('\n');
         }
-    });
+    })
 }
 
 /// A running `serve` that has said it is ready.

@@ -120,3 +120,59 @@ fn the_admin_listener_can_be_off() {
     service.signal("TERM");
     assert_eq!(service.ended().code(), Some(0));
 }
+
+/// Whether a process has a handler for SIGTERM, as the kernel tells.
+fn handles_termination(pid: u32) -> bool {
+    const SIGTERM: u32 = 15;
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
+    u64::from_str_radix(caught, 16).unwrap() & (1 << (SIGTERM - 1)) != 0
+}
+
+#[test]
+fn a_termination_during_the_start_is_a_stop_like_any_other() {
+    let portal = Portal::with_leads(10);
+    let home = Home::new(&portal, JUNK);
+    home.ok(&["run", "junk"]);
+    #[expect(clippy::disallowed_methods, reason = "only holds the database, so that the start takes a while")]
+    let holder = rusqlite::Connection::open(home.path("janitor.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut service =
+        Process::start(home.command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off"]));
+    until("the handler", || handles_termination(service.pid()).then_some(()));
+    assert!(!service.log().contains(" ready "), "it can't have started");
+    service.signal("TERM");
+    holder.execute_batch("COMMIT").unwrap();
+    assert_eq!(service.ended().code(), Some(0), "{}", service.log());
+}
+
+#[test]
+fn a_service_starts_and_stops_without_its_portal() {
+    let home = Home::without_portal(JUNK).with("B24_WEBHOOK_URL", "http://127.0.0.1:9/rest/1/code/");
+    let service = Service::start(&home);
+    let mut asking = Process::start(home.command(&["run", "junk"]));
+    until("the run", || (!home.objects(&["runs", "--json"]).is_empty()).then_some(()));
+    let (status, body) = http::get(service.admin, "/readyz");
+    assert!(status == 503 && body.contains("portal: "), "{status} {body}");
+    let asked = Instant::now();
+    service.stop();
+    assert!(asked.elapsed() < Duration::from_secs(10), "a pause between two tries holds nobody up");
+    assert_eq!(asking.ended().code(), Some(1));
+    asking.line("<no connection>");
+}
+
+#[test]
+fn a_look_at_the_status_does_not_keep_a_service_from_starting() {
+    let portal = Portal::with_leads(10);
+    let home = Home::new(&portal, JUNK);
+    home.ok(&["run", "junk"]);
+    // What `status` does, for as long as a busy machine may let it take.
+    let lock = b24_janitor::store::Lock::acquire(&home.path("janitor.db")).unwrap();
+    let mut service =
+        Process::start(home.command(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off"]));
+    until("the handler", || handles_termination(service.pid()).then_some(()));
+    drop(lock);
+    service.line(" ready ");
+    service.signal("TERM");
+    assert_eq!(service.ended().code(), Some(0));
+}
