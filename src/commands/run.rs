@@ -128,7 +128,7 @@ pub(super) async fn ask_service(
                     && let Whose::Ours(_) = workshop::whose(&settings.db)?
                 {
                     return Err(Failure::of(
-                        "the service ended before it answered; `b24-janitor runs` shows how far it was",
+                        "the process that worked on the database ended before it answered: try again; `b24-janitor runs` shows how far it was",
                     ));
                 }
                 looks += 1;
@@ -153,6 +153,9 @@ async fn conclude(
     let state = text("state");
     if !(wait_since.is_some() && state == "enqueued") {
         out.object(run)?;
+    }
+    if state == "failed" {
+        return Err(Failure::of(format!("run {id} failed, nothing was enqueued: {}", text("error"))));
     }
     out.say(format!(
         "run {id} of {}: matched {}, protected {}, can't be judged {}, already waiting {}",
@@ -186,7 +189,7 @@ async fn conclude(
             out.say(format!("nothing was enqueued; to let it: `b24-janitor approve {id} --count {count}`"))?;
             Err(Failure::Held)
         }
-        _ => Err(Failure::of(format!("run {id} failed: {}", text("error")))),
+        other => Err(Failure::of(format!("run {id} is {other}"))),
     }
 }
 

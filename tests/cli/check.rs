@@ -137,3 +137,22 @@ fn what_could_not_be_checked_is_no_success() {
         assert_eq!(codes(&objects(&ended.out)), ["not-checked"; 3]);
     }
 }
+
+#[test]
+fn a_directory_of_rules_is_checked_whole() {
+    let home = Home::without_portal(JUNK);
+    std::fs::create_dir(home.path("rules")).unwrap();
+    home.write("rules/a.yaml", JUNK);
+    home.write("rules/b.yaml", &JUNK.replace("name: junk", "name: other"));
+    home.write("rules/c.test.yaml", "this is no rules file");
+    let rules = home.objects(&["check", "--json", "--rules", "rules"]);
+    let names: Vec<&str> = rules.iter().filter_map(|rule| rule["rule"].as_str()).collect();
+    assert_eq!(names, ["junk", "other"]);
+    home.write("rules/b.yaml", &JUNK.replace("stageId", "stagId"));
+    home.write("rules/d.yaml", "version: 1\n");
+    let ended = home.fails(2, &["check", "--json", "--rules", "rules"]);
+    let files: Vec<String> = objects(&ended.out).iter().map(|problem| problem["file"].to_string()).collect();
+    for file in ["b.yaml", "d.yaml"] {
+        assert!(files.iter().any(|found| found.contains(file)), "{file} in {files:?}");
+    }
+}

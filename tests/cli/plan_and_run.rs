@@ -128,7 +128,12 @@ fn a_run_fails_with_the_reason_when_the_portal_refuses() {
         assert!(ended.err.contains("create a new incoming webhook"), "{}", ended.err);
         assert!(!ended.err.contains("sandboxcode"), "the code is a secret: {}", ended.err);
     }
-    assert_eq!(home.objects(&["runs", "--json"])[0]["state"], "failed");
+    let ended = home.fails(1, &["run", "junk", "--json"]);
+    let run = crate::home::objects(&ended.out).remove(0);
+    assert_eq!(run["state"], "failed");
+    assert!(run["error"].as_str().unwrap().contains("INVALID_CREDENTIALS"), "{run}");
+    assert!(ended.err.contains("failed, nothing was enqueued"), "{}", ended.err);
+    assert!(home.objects(&["runs", "--json"]).iter().all(|run| run["state"] == "failed"));
 }
 
 #[test]
@@ -255,6 +260,20 @@ fn a_command_does_not_wait_for_a_service_that_died() {
     service.process.kill();
     for command in [&mut run, &mut plan] {
         assert_eq!(command.ended().code(), Some(1));
-        command.line("the service ended before it answered");
+        command.line("ended before it answered: try again");
     }
+}
+
+#[test]
+fn two_runs_at_once_do_not_work_side_by_side() {
+    let options =
+        SandboxOptions { leads: 60, list_seconds: 3.0, sleep_scale: 1.0, ..SandboxOptions::default() };
+    let portal = Portal::start(options);
+    let home = Home::new(&portal, JUNK);
+    let mut first = Process::start(home.command(&["run", "junk"]));
+    until("a request under way", || (portal.sandbox.stats().in_flight > 0).then_some(()));
+    let second = home.fails(1, &["run", "junk"]);
+    assert!(second.err.contains("ended before it answered: try again"), "{}", second.err);
+    assert_eq!(first.ended().code(), Some(0));
+    assert_eq!(home.objects(&["runs", "--json"]).len(), 1);
 }

@@ -2,7 +2,12 @@
 
 use std::process::Command;
 
+use b24_janitor::sandbox::SandboxOptions;
+
 use crate::home::{Home, JUNK};
+use crate::http;
+use crate::portal::Portal;
+use crate::service::Service;
 
 const COMMANDS: &[&str] = &[
     "serve", "demo", "sandbox", "check", "plan", "run", "runs", "approve", "jobs", "retry", "cancel",
@@ -154,4 +159,41 @@ fn a_closed_standard_output_is_no_error() {
     let script = format!("{{ '{program}' check; echo status $? >&2; }} | head -1");
     let output = home.wrap(Command::new("sh"), &["-c", &script]).output().unwrap();
     assert_eq!(String::from_utf8(output.stderr).unwrap().lines().last(), Some("status 0"));
+}
+
+#[test]
+fn secrets_reach_neither_the_most_talkative_log_nor_the_database() {
+    let portal = Portal::start(SandboxOptions {
+        leads: 60,
+        code: "s3cr3tcode".to_owned(),
+        ..SandboxOptions::default()
+    });
+    let home = Home::new(&portal, JUNK)
+        .with("B24_APPLICATION_TOKEN", "s3cr3ttoken")
+        .with("JANITOR_ADMIN_TOKEN", "s3cr3tadmin")
+        .with("JANITOR_LOG", "trace");
+    let service = Service::start(&home);
+    let event = http::event("ONCRMLEADADD", 1, "s3cr3ttoken");
+    assert_eq!(http::post(service.public, "/bitrix24/events", http::FORM, &event).0, 200);
+    assert_eq!(http::get(service.admin, "/metrics").0, 401);
+    let run = home.run(&["run", "junk", "--wait"]);
+    assert_eq!(run.code, Some(0), "{}", run.err);
+    let log = service.stop() + &run.out + &run.err;
+    assert!(log.contains("TRACE") || log.contains("DEBUG"), "{log}");
+    let database = std::fs::read(home.path("janitor.db")).unwrap();
+    let everything = log + &String::from_utf8_lossy(&database);
+    for secret in ["s3cr3tcode", "s3cr3ttoken", "s3cr3tadmin"] {
+        assert!(!everything.contains(secret), "{secret}");
+    }
+}
+
+#[test]
+fn the_webhooks_address_may_come_from_a_file_and_not_twice() {
+    let portal = Portal::with_leads(10);
+    let home = Home::without_portal(JUNK).with("B24_WEBHOOK_URL_FILE", "webhook");
+    home.write("webhook", &format!("{}\n", portal.webhook()));
+    home.ok(&["check", "--online"]);
+    let home = home.with("B24_WEBHOOK_URL", &portal.webhook());
+    let ended = home.fails(2, &["check", "--online"]);
+    assert!(ended.err.contains("it is set more than once"), "{}", ended.err);
 }
