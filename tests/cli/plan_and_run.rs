@@ -277,3 +277,28 @@ fn two_runs_at_once_do_not_work_side_by_side() {
     assert_eq!(first.ended().code(), Some(0));
     assert_eq!(home.objects(&["runs", "--json"]).len(), 1);
 }
+
+#[test]
+fn commands_beside_a_service_share_its_pace() {
+    let portal = Portal::start(SandboxOptions {
+        leads: 500,
+        requests_per_second: 5.0,
+        burst: 4.0,
+        ..SandboxOptions::default()
+    });
+    let rules = JUNK.replace("defaults:", "portal: { requests_per_second: 5, burst: 4 }\ndefaults:");
+    let home = Home::new(&portal, &rules);
+    let service = Service::start(&home);
+    let mut commands: Vec<Process> =
+        [["plan", "junk"].as_slice(), &["plan"], &["run", "junk", "--wait"], &["plan"]]
+            .iter()
+            .map(|args| Process::start(home.command(args)))
+            .collect();
+    for command in &mut commands {
+        assert_eq!(command.ended().code(), Some(0), "{}", command.log());
+    }
+    assert!(portal.in_stage("JUNK").is_empty());
+    assert!(portal.sandbox.stats().requests > 10, "too few to reach the limit");
+    portal.assert_pace_kept();
+    service.stop();
+}

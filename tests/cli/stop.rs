@@ -75,6 +75,42 @@ fn an_interrupt_does_the_same() {
     stops_in_the_middle_of_a_request_by("INT");
 }
 
+#[test]
+fn a_request_that_outlasts_the_stop_is_left_as_sent_and_read_again_later() {
+    let portal = Portal::start(SandboxOptions {
+        leads: 10,
+        delete_seconds: 50.0,
+        sleep_scale: 1.0,
+        ..SandboxOptions::default()
+    });
+    let junk = portal.in_stage("JUNK");
+    let home = Home::new(&portal, JUNK);
+    let mut service = Service::start(&home);
+    home.ok(&["run", "junk"]);
+    until("a deletion under way", || {
+        let stats = portal.sandbox.stats();
+        (stats.in_flight > 0 && stats.requests_by_method.contains_key("batch")).then_some(())
+    });
+    service.process.signal("TERM");
+    let asked = Instant::now();
+    let status = service.process.ended();
+    assert_eq!(status.code(), Some(0), "{}", service.process.log());
+    assert!(asked.elapsed() < Duration::from_secs(35), "{:?}", asked.elapsed());
+    assert!(service.process.log().contains("a request was still open after 30 s"));
+
+    // The next service neither sends it again nor believes that nothing happened.
+    let service = Service::start(&home);
+    assert!(
+        service.process.log().contains("recovered jobs of the previous process"),
+        "{}",
+        service.process.log()
+    );
+    let running = home.objects(&["jobs", "--json", "--state", "running"]);
+    assert!(!running.is_empty() && running.len() <= junk.len());
+    assert!(running.iter().all(|job| job["attempts"] == 1), "{running:?}");
+    service.stop();
+}
+
 /// Puts two inherited sockets where systemd would, as descriptors 3 and 4, and becomes the program given as arguments.
 const AS_SYSTEMD_DOES: &str = "exec 3<&0 4<&1 0</dev/null 1>&2; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$@\"";
 
