@@ -39,7 +39,7 @@ pub struct SettingsFlags {
     /// that end by themselves: warn]
     #[arg(long, global = true, value_name = "FILTER", help_heading = "Settings")]
     pub log: Option<String>,
-    /// How to log [default: text]
+    /// How to log [env: JANITOR_LOG_FORMAT] [default: text]
     #[arg(long, global = true, value_name = "text|json", help_heading = "Settings")]
     pub log_format: Option<String>,
 }
@@ -168,7 +168,8 @@ pub struct SandboxArgs {
     /// Answer texts in Russian
     #[arg(long)]
     pub russian: bool,
-    /// A fault, repeatable: KIND[:METHOD[:EVERY]], for example `drop-answer:batch:7` loses every seventh batch's answer
+    /// A fault, repeatable: KIND[,setting=value…], for example `drop,method=batch,skip=6,times=1` loses the seventh
+    /// batch's answer
     #[arg(long = "fault", value_name = "FAULT")]
     pub faults: Vec<String>,
 }

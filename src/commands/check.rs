@@ -114,21 +114,22 @@ fn hints(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> 
         }
     }
     let deleting = rules.rules.iter().filter(|rule| rule.mode == crate::core::rule::Mode::Delete).count();
-    out.say(format!(
-        "{} rules are valid; {deleting} may delete, {} only plan",
-        rules.rules.len(),
-        rules.rules.len() - deleting
-    ))?;
+    let valid = match rules.rules.len() {
+        1 => "1 rule is valid".to_owned(),
+        count => format!("{count} rules are valid"),
+    };
+    out.say(format!("{valid}; {deleting} may delete, {} only plan", rules.rules.len() - deleting))?;
     Ok(())
 }
 
 async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
     let portal = workshop::portal(settings, rules, None, &Metrics::new()).await?;
     let findings = online::check(&portal, rules).await;
-    let mut wrong = 0;
+    let (mut wrong, mut unchecked) = (0, 0);
     for Finding { severity, code, file, line, message, help } in &findings {
         let is_error = *severity == "error";
         wrong += usize::from(is_error);
+        unchecked += usize::from(!is_error);
         out.object(&json!({
             "severity": severity, "file": file, "line": line, "column": 1, "code": code, "message": message,
             "help": help,
@@ -140,6 +141,10 @@ async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result
     }
     if wrong > 0 {
         return Err(Failure::Usage(Vec::new()));
+    }
+    // A deployment that checks first must not go on because the portal happened to be away.
+    if unchecked > 0 {
+        return Err(Failure::of("the rules are valid, but what only the portal knows was not checked"));
     }
     out.say("the portal knows every field and stage of the rules")?;
     out.say(

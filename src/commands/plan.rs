@@ -1,5 +1,9 @@
 //! `plan`: what each rule would delete now. Deletes nothing, enqueues nothing.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -26,30 +30,49 @@ pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Fai
             let store = workshop::open_store(&settings.db, false)?;
             for name in &names {
                 let bar = out.progress(0, "asking the running service");
-                let report = ask_service(&store, "plan", &json!({ "rule": name })).await;
+                let report = ask_service(settings, &store, "plan", &json!({ "rule": name })).await;
                 bar.finish_and_clear();
                 tell(out, &report?)?;
             }
         }
         Whose::Ours(lock) => {
-            let exists = settings.db.exists();
-            let scratch = std::env::temp_dir().join(format!("b24-janitor-plan-{}.db", std::process::id()));
-            let path = if exists { settings.db.clone() } else { scratch.clone() };
-            let store = workshop::open_store(&path, !exists)?;
-            let done = plan_here(settings, rules, store.clone(), &names, out).await;
+            let scratch = if settings.db.exists() { None } else { Some(Scratch::new()?) };
+            let path =
+                scratch.as_ref().map_or_else(|| settings.db.clone(), |scratch| scratch.0.join("plan.db"));
+            let asked_to_stop = super::serve::asked_to_stop();
+            let store = workshop::open_store(&path, scratch.is_some())?;
+            let done = tokio::select! {
+                done = plan_here(settings, rules, store.clone(), &names, out) => done,
+                () = asked_to_stop => Err(Failure::of("interrupted: nothing was deleted or enqueued")),
+            };
             store.close().await;
-            if !exists {
-                for suffix in ["", "-wal", "-shm", ".lock"] {
-                    // Only a scratch file of this process; where it can't be removed, the system's tidying does it.
-                    let _ = std::fs::remove_file(format!("{}{suffix}", scratch.display()));
-                }
-            }
+            drop(scratch);
             drop(lock);
             done?;
         }
     }
     out.say("nothing was deleted or enqueued")?;
     Ok(())
+}
+
+/// A directory for a database that nobody needs afterwards; nobody else can read it, and it goes with this.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Scratch, Failure> {
+        let name = format!("b24-janitor-plan-{}-{:016x}", std::process::id(), fastrand::u64(..));
+        let path = std::env::temp_dir().join(name);
+        // Fails where the name is taken, so that nobody can put a database or a link there first.
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Scratch(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Where it can't be removed, the system's tidying does it.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 async fn plan_here(
@@ -117,7 +140,7 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
             .iter()
             .map(|lead| ["id", "stage", "created", "reason"].iter().map(|key| cell(lead, key)).collect())
             .collect();
-        out.table(&["  lead", "stage", "created", "why"], rows)?;
+        out.table(&["lead", "stage", "created", "why"], rows)?;
     }
     Ok(())
 }

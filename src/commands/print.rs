@@ -22,9 +22,10 @@ impl Out {
         Out { json }
     }
 
-    /// Whether to colour what goes to standard output: only on a terminal, and not where `NO_COLOR` is set.
+    /// Whether to colour what goes to standard error, where every diagnostic and the log go: only on a terminal, and
+    /// not where `NO_COLOR` is set.
     pub(super) fn color() -> bool {
-        io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
     }
 
     /// A line for people; nothing where JSON was asked for.

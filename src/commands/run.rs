@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
@@ -17,13 +18,15 @@ use crate::engine::evaluator::{self, Evaluated};
 use crate::engine::remedy_of;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::store::RunId;
 use crate::store::requests::{self, RequestState};
 use crate::store::runs::Trigger;
 use crate::store::{Store, control, jobs};
 
 /// How often an answer or a progress is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Each how many looks it is made sure that the service still lives: once in two seconds, for a command that waits
+/// minutes.
+const LOOKS_AT_LOCK: u32 = 8;
 /// How long a running service may take to notice a request; it looks four times a second.
 const NOTICE_WITHIN: Duration = Duration::from_secs(10);
 /// How many looks without any progress, with jobs due, before the command says why it gives up: two minutes, longer
@@ -37,17 +40,18 @@ pub(super) async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failu
     let out = Out::new(args.json.json);
     let rules = workshop::load_rules(settings)?;
     let rule = workshop::named(&rules, &args.rule)?.name.to_string();
+    let begun = Clock::System.now();
     match workshop::whose(&settings.db)? {
         Whose::Service(_) => {
             let store = workshop::open_store(&settings.db, false)?;
             let bar = out.progress(0, "the running service evaluates");
-            let run = ask_service(&store, "run", &json!({ "rule": rule })).await;
+            let run = ask_service(settings, &store, "run", &json!({ "rule": rule })).await;
             bar.finish_and_clear();
-            conclude(out, &run?, args.wait, &store, &rules).await
+            conclude(out, &run?, args.wait.then_some(begun), &store, &rules).await
         }
         Whose::Ours(lock) => {
             let store = workshop::open_store(&settings.db, true)?;
-            let done = run_here(settings, rules, store.clone(), &rule, args.wait, out).await;
+            let done = run_here(settings, rules, store.clone(), &rule, args.wait.then_some(begun), out).await;
             store.close().await;
             drop(lock);
             done
@@ -60,9 +64,11 @@ async fn run_here(
     rules: RuleSet,
     store: Store,
     name: &str,
-    wait: bool,
+    wait_since: Option<Timestamp>,
     out: Out,
 ) -> Result<(), Failure> {
+    let asked_to_stop = super::serve::asked_to_stop();
+    tokio::pin!(asked_to_stop);
     let engine = workshop::engine(settings, rules, store.clone(), Metrics::new()).await?;
     let rules = engine.context().rules();
     let rule = workshop::named(&rules, name)?;
@@ -72,17 +78,17 @@ async fn run_here(
             Evaluated::Run(run) => serde_json::to_value(&*run)?,
             Evaluated::SkippedHeld(run) => return Err(Failure::of(format!("run {run} of this rule is held"))),
         },
-        () = super::serve::asked_to_stop() => {
+        () = &mut asked_to_stop => {
             engine.stop(GRACE).await;
             return Err(Failure::of("interrupted: nothing was enqueued"));
         }
     };
-    if wait {
+    if wait_since.is_some() {
         engine.spawn_worker();
     }
     let done = tokio::select! {
-        done = conclude(out, &run, wait, &store, &rules) => done,
-        () = super::serve::asked_to_stop() => {
+        done = conclude(out, &run, wait_since, &store, &rules) => done,
+        () = &mut asked_to_stop => {
             Err(Failure::of("interrupted: what is enqueued waits in the database; run again or start the service"))
         }
     };
@@ -93,10 +99,16 @@ async fn run_here(
 }
 
 /// Asks the running service, and waits for its answer.
-pub(super) async fn ask_service(store: &Store, kind: &'static str, args: &Value) -> Result<Value, Failure> {
+pub(super) async fn ask_service(
+    settings: &Settings,
+    store: &Store,
+    kind: &'static str,
+    args: &Value,
+) -> Result<Value, Failure> {
     let (args, now) = (args.to_string(), Clock::System.now());
     let id = store.write(move |db| requests::submit(db, kind, &args, now)).await?;
     let asked = tokio::time::Instant::now();
+    let mut looks = 0;
     loop {
         match store.read(move |db| requests::poll(db, id)).await? {
             RequestState::Done { ok, result } => {
@@ -111,19 +123,39 @@ pub(super) async fn ask_service(store: &Store, kind: &'static str, args: &Value)
                     "the process that holds the database does not answer; is it a `serve`? `b24-janitor status` names it",
                 ));
             }
-            RequestState::Pending | RequestState::Taken { .. } => tokio::time::sleep(LOOK_EVERY).await,
+            RequestState::Pending | RequestState::Taken { .. } => {
+                if looks % LOOKS_AT_LOCK == LOOKS_AT_LOCK - 1
+                    && let Whose::Ours(_) = workshop::whose(&settings.db)?
+                {
+                    return Err(Failure::of(
+                        "the process that worked on the database ended before it answered: try again; `b24-janitor runs` shows how far it was",
+                    ));
+                }
+                looks += 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
             RequestState::Unknown => return Err(Failure::of("the request has vanished from the database")),
         }
     }
 }
 
-async fn conclude(out: Out, run: &Value, wait: bool, store: &Store, rules: &RuleSet) -> Result<(), Failure> {
+/// Says what came of the evaluation. `wait_since` is when the command began, where it is to follow the jobs.
+async fn conclude(
+    out: Out,
+    run: &Value,
+    wait_since: Option<Timestamp>,
+    store: &Store,
+    rules: &RuleSet,
+) -> Result<(), Failure> {
     let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| run.get(key).and_then(Value::as_u64).unwrap_or_default();
     let id = run.get("id").and_then(Value::as_i64).unwrap_or_default();
     let state = text("state");
-    if !(wait && state == "enqueued") {
+    if !(wait_since.is_some() && state == "enqueued") {
         out.object(run)?;
+    }
+    if state == "failed" {
+        return Err(Failure::of(format!("run {id} failed, nothing was enqueued: {}", text("error"))));
     }
     out.say(format!(
         "run {id} of {}: matched {}, protected {}, can't be judged {}, already waiting {}",
@@ -143,7 +175,13 @@ async fn conclude(out: Out, run: &Value, wait: bool, store: &Store, rules: &Rule
         }
         "enqueued" => {
             out.say(format!("enqueued {} deletions", number("enqueued")))?;
-            if wait { follow(out, run, RunId(id), store, rules).await } else { Ok(()) }
+            match wait_since {
+                Some(since) => follow(out, run, since, store, rules).await,
+                None => {
+                    out.say("a running `b24-janitor serve` deletes them when they are due; without one, add --wait")?;
+                    Ok(())
+                }
+            }
         }
         "held" => {
             let count = number("would_enqueue");
@@ -151,34 +189,41 @@ async fn conclude(out: Out, run: &Value, wait: bool, store: &Store, rules: &Rule
             out.say(format!("nothing was enqueued; to let it: `b24-janitor approve {id} --count {count}`"))?;
             Err(Failure::Held)
         }
-        _ => Err(Failure::of(format!("run {id} failed: {}", text("error")))),
+        other => Err(Failure::of(format!("run {id} is {other}"))),
     }
 }
 
-/// Follows the run's jobs until those that are due are done.
-async fn follow(out: Out, run: &Value, id: RunId, store: &Store, rules: &RuleSet) -> Result<(), Failure> {
+/// Follows the rule's jobs until those that are due are done, also the ones that an earlier run enqueued. `since` is
+/// the moment from which on finished ones are counted.
+async fn follow(
+    out: Out,
+    run: &Value,
+    since: Timestamp,
+    store: &Store,
+    rules: &RuleSet,
+) -> Result<(), Failure> {
     let rule = run.get("rule").and_then(Value::as_str).unwrap_or_default().to_owned();
     let cap = rules.rule(&rule).map_or(u64::MAX, |rule| rule.limits.deletes_per_day);
     let mut bar = None;
-    let (mut last, mut still) = (None, 0);
+    let (mut last, mut still, mut wanted) = (None, 0, 0);
     let progress = loop {
         let (now, name) = (Clock::System.now(), rule.clone());
         let (progress, paused, stop, used) = store
             .read(move |db| {
                 Ok((
-                    jobs::progress_of_run(db, id, now)?,
+                    jobs::progress_of_rule(db, &name, since, now)?,
                     control::paused(db)?,
                     control::portal_stop(db)?,
                     jobs::used_today(db, &name, now)?,
                 ))
             })
             .await?;
-        let bar = bar.get_or_insert_with(|| {
-            out.progress(progress.due + progress.running + progress.done(), "deleting")
-        });
-        bar.set_length(progress.due + progress.running + progress.done());
+        // What was due stays wanted when a refusal puts it off for a while.
+        wanted = wanted.max(progress.due + progress.running + progress.done());
+        let bar = bar.get_or_insert_with(|| out.progress(wanted, "deleting"));
+        bar.set_length(wanted);
         bar.set_position(progress.done());
-        if progress.due + progress.running == 0 {
+        if progress.done() >= wanted {
             break progress;
         }
         still = if last == Some(progress) { still + 1 } else { 0 };
@@ -207,7 +252,7 @@ async fn follow(out: Out, run: &Value, id: RunId, store: &Store, rules: &RuleSet
     tell_progress(out, run, progress)
 }
 
-fn tell_progress(out: Out, run: &Value, progress: jobs::RunProgress) -> Result<(), Failure> {
+fn tell_progress(out: Out, run: &Value, progress: jobs::RuleProgress) -> Result<(), Failure> {
     let mut object = run.clone();
     if let Some(object) = object.as_object_mut() {
         object.insert("jobs".to_owned(), serde_json::to_value(progress)?);

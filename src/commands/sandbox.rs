@@ -12,6 +12,7 @@ use crate::sandbox::{self, Fault, Language, Sandbox, SandboxOptions};
 pub(super) async fn sandbox(args: SandboxArgs) -> Result<(), Failure> {
     let options = options(&args)?;
     let out = Out::new(false);
+    let asked_to_stop = super::serve::asked_to_stop();
     let listener = crate::http::listen::bind(&args.listen).await?;
     let address = listener.local_addr()?;
     let portal = Sandbox::new(options, Clock::System);
@@ -29,7 +30,7 @@ pub(super) async fn sandbox(args: SandboxArgs) -> Result<(), Failure> {
     out.say("in another terminal:")?;
     out.say(format!("  B24_WEBHOOK_URL={webhook} b24-janitor plan --rules rules.yaml"))?;
     out.say("Ctrl-C ends it")?;
-    portal.serve(listener, super::serve::asked_to_stop()).await?;
+    portal.serve(listener, asked_to_stop).await?;
     Ok(())
 }
 

@@ -23,24 +23,45 @@ use crate::http::{self, listen, notify};
 use crate::metrics::Metrics;
 use crate::rules;
 use crate::settings::Settings;
-use crate::store::Store;
+use crate::store::{Lock, Store};
 
 /// How long requests in flight may take when the service stops; systemd waits 45 s (`TimeoutStopSec`).
 pub(super) const GRACE: Duration = Duration::from_secs(30);
 /// How long open HTTP connections may take when the service stops: an event is answered in milliseconds.
 const HTTP_GRACE: Duration = Duration::from_secs(5);
 
-/// Resolves when the process is asked to stop, by SIGTERM or Ctrl-C.
-pub(super) async fn asked_to_stop() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without handlers the signals kill the process, which loses nothing: everything accepted is in the database.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// Resolves when the process is asked to stop, by SIGTERM or Ctrl-C, from this call on: the handlers are there before
+/// the future is polled.
+pub(super) fn asked_to_stop() -> impl Future<Output = ()> + Send + 'static {
+    let handlers = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = handlers else {
+            // Without handlers the signals kill the process, which loses nothing: everything accepted is in the
+            // database.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    }
+}
+
+/// How often the lock is tried at start, and how long after each time: `status` and other commands hold it for
+/// moments, to find out whether a service runs.
+const LOCK_TRIES: u32 = 5;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// Takes the database's lock for the life of the service.
+async fn own(db: &Path) -> Result<Lock, Failure> {
+    let mut tries = 1;
+    loop {
+        match workshop::whose(db)? {
+            Whose::Ours(lock) => return Ok(lock),
+            Whose::Service(pid) if tries >= LOCK_TRIES => return Err(already_running(db, pid)),
+            Whose::Service(_) => tokio::time::sleep(LOCK_PAUSE).await,
+        }
+        tries += 1;
     }
 }
 
@@ -52,10 +73,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     tokio::pin!(stop_asked);
     let (public_socket, admin_socket) = listen::from_systemd()?;
     let rules = workshop::load_rules(&settings)?;
-    let lock = match workshop::whose(&settings.db)? {
-        Whose::Ours(lock) => lock,
-        Whose::Service(pid) => return Err(already_running(&settings.db, pid)),
-    };
+    let lock = own(&settings.db).await?;
     let store = workshop::open_store(&settings.db, true)?;
     let metrics = Metrics::new();
     metrics.reload(true);

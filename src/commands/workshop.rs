@@ -30,8 +30,7 @@ pub(super) fn start_log(settings: &Settings, quiet: bool) {
     let stderr = BoxMakeWriter::new(std::io::stderr);
     // Under systemd the journal stamps the time and keeps the colours out.
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(ansi);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(Out::color());
     // A second call (a test in the same process) keeps the first subscriber.
     let _ = match (settings.log_format, journal) {
         (LogFormat::Json, _) => log.json().try_init(),

@@ -24,7 +24,7 @@ pub use list::{
     AttemptLine, DueSummary, JobCounts, JobFilter, attempts_of, counts, due_summary, get, list, live_jobs,
     next_due, waiting_rules,
 };
-pub use progress::{RunProgress, progress_of_run, used_today};
+pub use progress::{RuleProgress, progress_of_rule, used_today};
 pub use settle::{Settled, mark_sent, settle};
 
 pub(super) use claim::release_all_claimed;

@@ -1,4 +1,4 @@
-//! How far the jobs of a run are, for whoever waits for them.
+//! How far the jobs of a rule are, for whoever waits for them.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
@@ -7,11 +7,10 @@ use serde::Serialize;
 use super::job::JobState;
 use crate::core::outcome::Outcome;
 use crate::store::columns::{from_ms, ms};
-use crate::store::ids::RunId;
 
-/// The jobs of one run, counted.
+/// The live jobs of one rule, and those that ended since a moment, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct RunProgress {
+pub struct RuleProgress {
     /// Waiting, and due.
     pub due: u64,
     /// Waiting, and due later.
@@ -32,20 +31,37 @@ pub struct RunProgress {
     pub failed: u64,
 }
 
-impl RunProgress {
+impl RuleProgress {
     /// How many are done, however they ended.
     pub fn done(&self) -> u64 {
         self.deleted + self.already_gone + self.spared + self.cancelled + self.failed
     }
 }
 
-/// Counts the jobs of a run at `now`.
-pub fn progress_of_run(db: &Connection, run: RunId, now: Timestamp) -> rusqlite::Result<RunProgress> {
-    const SQL: &str = "SELECT state, outcome, state = 'waiting' AND due_at > ?2 AS later, count(*) AS jobs,
-            min(due_at) AS first_due FROM jobs WHERE run_id = ?1 GROUP BY state, outcome, later";
-    let mut progress = RunProgress::default();
+/// Counts the jobs of a rule at `now`, whichever run enqueued them; of those that are done, the ones that ended at
+/// `since` or later.
+pub fn progress_of_rule(
+    db: &Connection,
+    rule: &str,
+    since: Timestamp,
+    now: Timestamp,
+) -> rusqlite::Result<RuleProgress> {
+    // One part for each index: the table also holds a year of finished jobs, and whoever waits asks often.
+    const SQL: &str =
+        "SELECT state, NULL AS outcome, due_at > ?2 AS later, count(*) AS jobs, min(due_at) AS first_due
+            FROM jobs WHERE state = 'waiting' AND unknown_before = 0 AND rule = ?1 GROUP BY later
+        UNION ALL
+        SELECT state, NULL, due_at > ?2 AS later, count(*), min(due_at)
+            FROM jobs WHERE state = 'waiting' AND unknown_before = 1 AND rule = ?1 GROUP BY later
+        UNION ALL
+        SELECT state, NULL, 0, count(*), min(due_at)
+            FROM jobs WHERE state = 'running' AND rule = ?1 GROUP BY state
+        UNION ALL
+        SELECT state, outcome, 0, count(*), min(due_at)
+            FROM jobs WHERE state = 'done' AND finished_at >= ?3 AND rule = ?1 GROUP BY outcome";
+    let mut progress = RuleProgress::default();
     let mut find = db.prepare_cached(SQL)?;
-    let mut rows = find.query((run, ms(now)))?;
+    let mut rows = find.query((rule, ms(now), ms(since)))?;
     while let Some(row) = rows.next()? {
         let jobs: u64 = row.get::<_, i64>("jobs")?.unsigned_abs();
         let outcome: Option<Outcome> = row.get("outcome")?;
@@ -56,7 +72,8 @@ pub fn progress_of_run(db: &Connection, run: RunId, now: Timestamp) -> rusqlite:
             (_, Some(Outcome::Cancelled)) => &mut progress.cancelled,
             (_, Some(Outcome::Failed)) => &mut progress.failed,
             (JobState::Waiting, None) if row.get("later")? => {
-                progress.next_due = Some(from_ms(row.get("first_due")?)?);
+                let first = from_ms(row.get("first_due")?)?;
+                progress.next_due = Some(progress.next_due.map_or(first, |known| known.min(first)));
                 &mut progress.later
             }
             (JobState::Waiting | JobState::Done, None) => &mut progress.due,

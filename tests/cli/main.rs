@@ -1,0 +1,23 @@
+//! The program as an administrator meets it: its commands, their output and exit status, and the life of the service,
+//! as real processes beside a simulated portal on a loopback listener.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test that can't go on has failed"
+)]
+
+mod check;
+mod crash;
+mod home;
+mod http;
+mod listeners;
+mod orders;
+mod output;
+mod plan_and_run;
+mod portal;
+mod reload;
+mod service;
+mod settings;
+mod stop;
