@@ -88,11 +88,15 @@ where
     let mut after = None;
     let mut read = 0;
     loop {
-        // A listing may wait minutes for its operating budget, and nothing is lost with it.
+        if ctx.stop.is_cancelled() {
+            return Err(EngineError::Stopping);
+        }
+        // A listing may wait minutes for its operating budget, and nothing is lost with it. What patience has to say of
+        // the stop comes first: it knows the error.
         let Page { leads, last } = tokio::select! {
             biased;
-            () = ctx.stop.cancelled() => return Err(EngineError::Stopping),
             page = ctx.patiently(|| ctx.portal.list_chain(&filter.json, after, &select, PAGES)) => page?,
+            () = ctx.stop.cancelled() => return Err(EngineError::Stopping),
         };
         let mut kept = Vec::new();
         for lead in &leads {
