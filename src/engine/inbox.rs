@@ -214,7 +214,7 @@ async fn decide_events(
         .map(|lead| lead.lead_id)
         .collect();
     protect_restored(ctx, &restored).await?;
-    spare_revived(ctx, rules, &pending, &by_id, now).await?;
+    spare_kept(ctx, rules, &pending, &by_id, &restored, now).await?;
 
     let mut matches: BTreeMap<usize, EventMatches> = BTreeMap::new();
     for lead in &pending {
@@ -285,19 +285,25 @@ async fn protect_restored(ctx: &Context, restored: &[LeadId]) -> Result<(), Engi
 }
 
 /// An event that shows a waiting job's lead no longer matching spares it at once: a new match starts a new grace period.
-async fn spare_revived(
+/// So does one that shows the lead restored, which a run may have found before its event came.
+async fn spare_kept(
     ctx: &Context,
     rules: &RuleSet,
     pending: &[PendingLead],
     by_id: &HashMap<LeadId, Lead>,
+    restored: &[LeadId],
     now: Timestamp,
 ) -> Result<(), EngineError> {
     let leads: Vec<LeadId> = pending.iter().map(|lead| lead.lead_id).collect();
     let live = ctx.store.read(move |db| jobs::live_jobs(db, &leads)).await?;
     let mut spared: Vec<(LeadId, String)> = Vec::new();
     for (lead, job) in live {
-        if job.state == JobState::Waiting
-            && let Some(found) = by_id.get(&lead)
+        if job.state != JobState::Waiting {
+            continue;
+        }
+        if restored.contains(&lead) {
+            spared.push((lead, "protected: restored".to_owned()));
+        } else if let Some(found) = by_id.get(&lead)
             && let LastLook::Spare(reason) = last_look(rules, &job.rule, found, now)
         {
             spared.push((lead, reason));

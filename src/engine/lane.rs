@@ -31,6 +31,7 @@ use crate::core::rule::{KeepCopy, Mode, Rule, RuleSet};
 use crate::portal::{Permit, Work};
 use crate::store::JobId;
 use crate::store::jobs::{self, Claim, CopyToKeep, Job};
+use crate::store::protections::{self, LeadProtection};
 use crate::store::{control, events};
 
 /// A lead that was read longer ago than this is read again before it is deleted.
@@ -50,7 +51,10 @@ pub(super) struct Batch {
 }
 
 struct Reading {
+    /// When the answer was there: how old the reading is.
     at: Timestamp,
+    /// Before the question left: an event from then on may tell what the answer does not.
+    asked_at: Timestamp,
     leads: HashMap<LeadId, Lead>,
 }
 
@@ -231,7 +235,7 @@ impl Lane {
             rereads += 1;
             if rereads > REREADS {
                 debug!("leads keep changing; their jobs wait");
-                self.give_back(Some(batch)).await?;
+                self.put_off(&batch, "the lead keeps changing").await?;
                 return Ok(None);
             }
             batch.read = None;
@@ -252,7 +256,7 @@ impl Lane {
                 self.learn(|size| size.answered(ids.len(), reply.seconds));
                 if let (Some(next), Some(Ok(leads))) = (next.as_mut(), reply.read) {
                     let leads = leads.into_iter().map(|lead| (lead.id, lead)).collect();
-                    next.read = Some(Reading { at: reply.finished_at, leads });
+                    next.read = Some(Reading { at: reply.finished_at, asked_at: reply.sent_at, leads });
                 }
                 settling.replies(&doomed, reply.replies).await?;
                 Ok(next)
@@ -276,10 +280,11 @@ impl Lane {
     /// Reads the leads of the batch; `false` if the portal did not answer and the jobs were given back.
     async fn read(&self, batch: &mut Batch) -> Result<bool, EngineError> {
         let leads: Vec<LeadId> = batch.claim.jobs.iter().map(|job| job.lead_id).collect();
+        let asked_at = self.ctx.clock.now();
         match self.ctx.portal.leads_by_ids(&leads).await {
             Ok(found) => {
                 let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
-                batch.read = Some(Reading { at: self.ctx.clock.now(), leads });
+                batch.read = Some(Reading { at: self.ctx.clock.now(), asked_at, leads });
                 Ok(true)
             }
             Err(error) => {
@@ -330,6 +335,7 @@ impl Lane {
                 }
             }
         }
+        let protected = self.protected(batch).await?;
         let mut doomed = Vec::new();
         let mut changes: Vec<(JobId, Change)> = Vec::new();
         for job in &batch.claim.jobs {
@@ -356,6 +362,11 @@ impl Lane {
                     continue;
                 }
             };
+            if let Some(protection) = protected.get(&job.lead_id) {
+                let reason = format!("protected: {}", protection.reason.as_str());
+                changes.push((job.id, finish(Outcome::Spared, Some(reason))));
+                continue;
+            }
             match last_look(&batch.rules, &job.rule, lead, now) {
                 LastLook::Delete(rule, why) => {
                     doomed.push(Doomed { job: job.clone(), copy: copy_of(rule, lead, now), why });
@@ -369,16 +380,35 @@ impl Lane {
         Ok(doomed)
     }
 
+    /// Leads that the program protects from itself, perhaps only since they were enqueued.
+    async fn protected(&self, batch: &Batch) -> Result<HashMap<LeadId, LeadProtection>, EngineError> {
+        let now = self.ctx.clock.now();
+        let jobs: Vec<(LeadId, String)> =
+            batch.claim.jobs.iter().map(|job| (job.lead_id, job.rule.clone())).collect();
+        let found = self
+            .ctx
+            .store
+            .read(move |db| {
+                let mut found = HashMap::new();
+                for (lead, rule) in jobs {
+                    found.extend(protections::lead_protections(db, &[lead], &rule, now)?);
+                }
+                Ok(found)
+            })
+            .await?;
+        Ok(found)
+    }
+
     async fn touched_since_read(&self, batch: &Batch, doomed: &[Doomed]) -> Result<bool, EngineError> {
-        let Some(read_at) = batch.read.as_ref().map(|read| read.at) else { return Ok(true) };
+        let Some(asked_at) = batch.read.as_ref().map(|read| read.asked_at) else { return Ok(true) };
         let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
-        Ok(self.ctx.store.read(move |db| events::any_change_since(db, &leads, read_at)).await?)
+        Ok(self.ctx.store.read(move |db| events::any_change_since(db, &leads, asked_at)).await?)
     }
 
     /// Records that the deletions are about to be sent, and keeps the copies, in one transaction. `None` if they must
     /// not be sent: the service was paused, or an event of one of the leads came in.
     async fn mark_sent(&self, batch: &Batch, doomed: &[Doomed]) -> Result<Option<Timestamp>, EngineError> {
-        let Some(read_at) = batch.read.as_ref().map(|read| read.at) else { return Ok(None) };
+        let Some(asked_at) = batch.read.as_ref().map(|read| read.asked_at) else { return Ok(None) };
         let now = self.ctx.clock.now();
         let claim = batch.claim.id;
         let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
@@ -389,7 +419,8 @@ impl Lane {
             .ctx
             .store
             .write(move |db| {
-                if control::paused(db)? || events::any_change_since(db, &leads, read_at)? {
+                let stopped = control::paused(db)? || control::portal_stop(db)?.is_some();
+                if stopped || events::any_change_since(db, &leads, asked_at)? {
                     return Ok(0);
                 }
                 Ok(jobs::mark_sent(db, claim, &to_send, now)?.len())

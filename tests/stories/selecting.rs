@@ -159,5 +159,7 @@ async fn two_rules_that_select_the_same_leads_make_one_job_a_lead() {
     world.settled(2 * DAY).await;
     world.assert_only_deleted(&all);
     world.assert_adds_up().await;
-    assert!(world.jobs().await.iter().all(|job| job.outcome == Some(Outcome::Deleted)));
+    for job in world.jobs().await {
+        assert_eq!(job.outcome, Some(Outcome::Deleted), "{job:?}");
+    }
 }
