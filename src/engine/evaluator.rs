@@ -3,7 +3,10 @@
 //! Invariants: nothing is enqueued before the whole match set is known; a run that failed enqueued nothing; for an
 //! enqueued run matched = protected + already waiting + enqueued. A rule never overlaps itself.
 
+use std::collections::HashSet;
+
 use jiff::{SignedDuration, Timestamp};
+use rusqlite::Connection;
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -12,8 +15,10 @@ use super::survey::{Breakdown, Kept, SampleLead, Survey, survey};
 use crate::core::caps::{self, Cap, MatchSet};
 use crate::core::decide::whole_seconds;
 use crate::core::lead::LeadId;
+use crate::core::outcome::Outcome;
 use crate::core::rule::{Mode, Rule, RuleSet};
 use crate::store::RunId;
+use crate::store::jobs::JobFilter;
 use crate::store::runs::{self, JoinHeld, NewRun, Run, RunEnd, RunState, Trigger};
 use crate::store::{jobs, protections};
 
@@ -202,7 +207,7 @@ async fn spare_kept(ctx: Context, rule: String, kept: Vec<Kept>) -> Result<(), E
         })
         .await?;
     for _ in 0..count {
-        ctx.metrics.job_finished(crate::core::outcome::Outcome::Spared.as_str());
+        ctx.metrics.job_finished(Outcome::Spared.as_str());
     }
     Ok(())
 }
@@ -250,6 +255,7 @@ async fn conclude(
         ..RunEnd::default()
     };
     let selected = survey.selected;
+    let kept_by_rules = survey.protected;
     let (name, at) = (rule.name.to_string(), ctx.clock.now());
     match (rule.mode, weighed.cap) {
         (Mode::Plan, _) => ctx.store.write(move |db| runs::finish(db, run, &end, at)).await?,
@@ -260,11 +266,18 @@ async fn conclude(
                 .write(move |db| {
                     let own = protections::lead_protections(db, &selected, &name, at)?;
                     let live = jobs::live_jobs(db, &selected)?;
-                    let free: Vec<LeadId> = selected
+                    let gone = deleted_since(db, &selected, now)?;
+                    let unprotected: Vec<LeadId> =
+                        selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
+                    let count = unprotected.len() as u64;
+                    let free: Vec<LeadId> = unprotected
                         .into_iter()
-                        .filter(|lead| !own.contains_key(lead) && !live.contains_key(lead))
+                        .filter(|lead| !live.contains_key(lead) && !gone.contains(lead))
                         .collect();
                     end.would_enqueue = free.len() as u64;
+                    end.already_waiting = count - end.would_enqueue;
+                    end.protected = kept_by_rules + own.len() as u64;
+                    end.matched = end.protected + count;
                     runs::store_matches(db, run, &free)?;
                     runs::finish(db, run, &end, at)
                 })
@@ -273,17 +286,20 @@ async fn conclude(
         (Mode::Delete, Cap::Proceed) => {
             end.state = RunState::Enqueued;
             let (grace, due_at) = (rule.grace_period, rule.grace_period.after(at));
-            let kept_by_rules = survey.protected;
             ctx.store
                 .write(move |db| {
                     // Once more inside the transaction: a person may have cancelled a job since the caps were checked.
                     let own = protections::lead_protections(db, &selected, &name, at)?;
-                    let free: Vec<LeadId> =
-                        selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
+                    let gone = deleted_since(db, &selected, now)?;
+                    let free: Vec<LeadId> = selected
+                        .into_iter()
+                        .filter(|lead| !own.contains_key(lead) && !gone.contains(lead))
+                        .collect();
                     let done =
                         jobs::enqueue(db, run, &name, &free, grace.seconds().unsigned_abs(), due_at, at)?;
                     end.protected = kept_by_rules + own.len() as u64;
-                    end.already_waiting = done.already_waiting;
+                    let gone = gone.iter().filter(|lead| !own.contains_key(lead)).count() as u64;
+                    end.already_waiting = done.already_waiting + gone;
                     end.enqueued = done.enqueued;
                     end.would_enqueue = done.enqueued;
                     end.matched = end.protected + end.already_waiting + end.enqueued;
@@ -294,6 +310,27 @@ async fn conclude(
     }
     Ok(())
 }
+
+/// Those of these leads that a job of ours deleted after they were read: they had a job then, and need no other.
+fn deleted_since(db: &Connection, leads: &[LeadId], since: Timestamp) -> rusqlite::Result<HashSet<LeadId>> {
+    let mut gone = HashSet::new();
+    for lead in leads {
+        let filter = JobFilter {
+            outcome: Some(Outcome::Deleted),
+            lead: Some(*lead),
+            limit: JOBS_OF_A_LEAD,
+            ..JobFilter::default()
+        };
+        let jobs = jobs::list(db, &filter)?;
+        if jobs.iter().any(|job| job.finished_at.is_some_and(|at| at >= since)) {
+            gone.insert(*lead);
+        }
+    }
+    Ok(gone)
+}
+
+/// A lead is deleted once, since a restored one has a new id; more than a few such jobs can't be.
+const JOBS_OF_A_LEAD: u32 = 10;
 
 /// Leads that an event rule selected among those whose events came in.
 pub(super) struct EventMatches {
@@ -315,15 +352,18 @@ pub(super) async fn enqueue_by_event(
     let now = ctx.clock.now();
     let name = rule.name.to_string();
     let since = now.checked_sub(EVENT_WINDOW).unwrap_or(Timestamp::MIN);
-    let before = {
-        let name = name.clone();
-        ctx.store.read(move |db| runs::event_matches_since(db, &name, since)).await?
+    let newly = {
+        let (name, leads) = (name.clone(), matches.selected.clone());
+        ctx.store
+            .read(move |db| {
+                let own = protections::lead_protections(db, &leads, &name, now)?;
+                let live = jobs::live_jobs(db, &leads)?;
+                let new = leads.iter().filter(|lead| !own.contains_key(lead) && !live.contains_key(lead));
+                Ok(runs::event_matches_since(db, &name, since)? + new.count() as u64)
+            })
+            .await?
     };
-    let mut set = MatchSet {
-        would_enqueue: before + matches.selected.len() as u64,
-        already_waiting: 0,
-        readable: None,
-    };
+    let mut set = MatchSet { would_enqueue: newly, already_waiting: 0, readable: None };
     if rule.mode == Mode::Delete && caps::needs_readable(&set) {
         set.readable = Some(ctx.patiently(|| ctx.portal.count()).await?);
     }
