@@ -265,7 +265,12 @@ async fn an_event_storm_is_judged_fifty_leads_a_request_and_a_repeated_event_onc
     let requests = world.sandbox.stats().requests;
     assert!(requests <= 80, "{requests} requests for 500 leads");
     for lead in &leads {
-        let lines = world.read({ let l = id(*lead); move |db| events::of_lead(db, l, 10) }).await;
+        let lines = world
+            .read({
+                let l = id(*lead);
+                move |db| events::of_lead(db, l, 10)
+            })
+            .await;
         assert_eq!(world.jobs_of(*lead).await.len(), 1, "{lead} {lines:?}");
     }
     world.settled(4 * HOUR).await;

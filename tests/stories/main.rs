@@ -9,6 +9,8 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod answers;
+mod caps;
 mod events;
 mod selecting;
 mod world;

@@ -573,6 +573,15 @@ impl World {
     }
 }
 
+impl Drop for World {
+    fn drop(&mut self) {
+        // The loops of this world must not run on beside those of the next one in the same story.
+        if let Some(service) = &self.service {
+            service.engine.context().stop.cancel();
+        }
+    }
+}
+
 /// Passes a request on, with whatever is to happen around it.
 async fn tapped(taps: Taps, request: Request, next: Next) -> Response {
     let method = request.uri().path().trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
