@@ -352,18 +352,20 @@ pub(super) async fn enqueue_by_event(
     let now = ctx.clock.now();
     let name = rule.name.to_string();
     let since = now.checked_sub(EVENT_WINDOW).unwrap_or(Timestamp::MIN);
-    let newly = {
+    let (new_here, earlier) = {
         let (name, leads) = (name.clone(), matches.selected.clone());
         ctx.store
             .read(move |db| {
                 let own = protections::lead_protections(db, &leads, &name, now)?;
                 let live = jobs::live_jobs(db, &leads)?;
                 let new = leads.iter().filter(|lead| !own.contains_key(lead) && !live.contains_key(lead));
-                Ok(runs::event_matches_since(db, &name, since)? + new.count() as u64)
+                Ok((new.count() as u64, runs::event_matches_since(db, &name, since)?))
             })
             .await?
     };
-    let mut set = MatchSet { would_enqueue: newly, already_waiting: 0, readable: None };
+    // Without a new match there is nothing to hold.
+    let touched = if new_here == 0 { 0 } else { earlier + new_here };
+    let mut set = MatchSet { would_enqueue: touched, already_waiting: 0, readable: None };
     if rule.mode == Mode::Delete && caps::needs_readable(&set) {
         set.readable = Some(ctx.patiently(|| ctx.portal.count()).await?);
     }
