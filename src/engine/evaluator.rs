@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 use tracing::{info, warn};
 
-use super::context::{Context, EngineError};
+use super::context::{Context, EngineError, Evaluating};
 use super::survey::{Breakdown, Kept, SampleLead, Survey, survey};
 use crate::core::caps::{self, Cap, MatchSet};
 use crate::core::decide::whole_seconds;
@@ -106,8 +106,20 @@ pub async fn evaluate(
     rule: &Rule,
     trigger: Trigger,
 ) -> Result<Evaluated, EngineError> {
+    let name = rule.name.as_str();
+    let mark = ctx.begin(name).ok_or_else(|| EngineError::AlreadyRunning(name.to_owned()))?;
+    evaluate_marked(ctx, rules, rule, trigger, &mark).await
+}
+
+/// [`evaluate`] for a caller that has marked the rule and keeps the mark beyond the run.
+pub(super) async fn evaluate_marked(
+    ctx: &Context,
+    rules: &RuleSet,
+    rule: &Rule,
+    trigger: Trigger,
+    _mark: &Evaluating,
+) -> Result<Evaluated, EngineError> {
     let name = rule.name.to_string();
-    let _mark = ctx.begin(&name).ok_or_else(|| EngineError::AlreadyRunning(name.clone()))?;
     let now = whole_seconds(ctx.clock.now());
     if let Some(held) = held_run(ctx, &name).await? {
         if trigger != Trigger::Manual {

@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, EngineError};
-use super::evaluator::{self, EventMatches};
+use super::evaluator::{self, Evaluated, EventMatches};
 use crate::core::batch_size;
 use crate::core::decide::{LastLook, Verdict, decide, last_look, whole_seconds};
 use crate::core::lead::{Lead, LeadId, read_time};
@@ -23,10 +23,11 @@ use crate::core::outcome::Outcome;
 use crate::core::rule::{LeadEvent, RuleSet};
 use crate::portal::{CallError, Class};
 use crate::store::EventId;
+use crate::store::control;
 use crate::store::events::{self, PendingLead};
 use crate::store::jobs::{self, JobState, LeadGone};
 use crate::store::protections::{self, ProtectionReason};
-use crate::store::runs::Trigger;
+use crate::store::runs::{RunState, Trigger};
 
 /// A lead older than this when its ADD event comes is no new lead but one restored from the recycle bin.
 const RESTORED_IF_OLDER: SignedDuration = SignedDuration::from_hours(1);
@@ -45,6 +46,10 @@ pub(super) async fn run(ctx: Context) {
     while !ctx.stop.is_cancelled() {
         changes.borrow_and_update();
         let step = async {
+            if ctx.store.read(|db| Ok(control::portal_stop(db)?.is_some())).await? {
+                // Every call would be refused; the end of the stop is a change that wakes.
+                return Ok(false);
+            }
             sweep_gaps(&ctx, &mut swept).await?;
             process_some(&ctx).await
         };
@@ -341,13 +346,22 @@ async fn sweep_gaps(ctx: &Context, swept: &mut HashMap<String, Timestamp>) -> Re
     if too_soon {
         return Ok(());
     }
+    let mut all = true;
     for rule in listening {
         info!(rule = %rule.name, "sweeping once: events may have been lost");
-        swept.insert(rule.name.to_string(), now);
         match evaluator::evaluate(ctx, &rules, rule, Trigger::Event).await {
-            Ok(_) | Err(EngineError::AlreadyRunning(_)) => {}
+            Ok(Evaluated::Run(run)) => {
+                swept.insert(rule.name.to_string(), now);
+                all &= run.state != RunState::Failed;
+            }
+            Ok(Evaluated::SkippedHeld(_)) => {}
+            // It may have begun before the gap.
+            Err(EngineError::AlreadyRunning(_)) => all = false,
             Err(error) => return Err(error),
         }
+    }
+    if !all {
+        return Ok(());
     }
     ctx.store.write(move |db| events::close_gaps(db, last)).await?;
     Ok(())

@@ -79,9 +79,20 @@ impl Lane {
     /// Works until the service stops; the request in flight is finished and settled first.
     pub(super) async fn run(self) {
         let mut changes = self.ctx.store.changes();
+        let mut rules = self.ctx.rules.clone();
         let mut ahead: Option<Batch> = None;
         let mut failures = 0;
         while !self.ctx.stop.is_cancelled() {
+            if self.index >= usize::from(rules.borrow_and_update().portal.concurrency) {
+                if let Err(error) = self.give_back(ahead.take()).await {
+                    error!(%error, lane = self.index, "could not give back claimed jobs; the next start does it");
+                }
+                tokio::select! {
+                    changed = rules.changed() => if changed.is_err() { self.ctx.stop.cancelled().await },
+                    () = self.ctx.stop.cancelled() => {}
+                }
+                continue;
+            }
             changes.borrow_and_update();
             let until = match self.turn(ahead.take()).await {
                 Ok(Turn::Worked(next)) => {
@@ -118,10 +129,6 @@ impl Lane {
 
     async fn turn(&self, ahead: Option<Batch>) -> Result<Turn, EngineError> {
         let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
-        if self.index >= usize::from(self.ctx.rules().portal.concurrency) {
-            self.give_back(ahead).await?;
-            return Ok(Turn::Idle(idle));
-        }
         if ahead.is_none()
             && let Some(until) = self.nothing_due(idle).await?
         {
