@@ -11,6 +11,8 @@
 
 mod answers;
 mod caps;
+mod crashes;
 mod events;
+mod faults;
 mod selecting;
 mod world;

@@ -315,9 +315,11 @@ impl World {
 
     /// Lets time pass until no job is open and no event is pending.
     pub(crate) async fn settled(&self, at_most: Duration) {
-        let last = self.now().checked_add(at_most).unwrap();
+        let begun = self.now();
+        let last = begun.checked_add(at_most).unwrap();
         loop {
-            self.advance(SECOND).await;
+            let long = self.now().duration_since(begun) > SignedDuration::from_mins(10);
+            self.advance(if long { MINUTE } else { SECOND }).await;
             let (counts, events) = self.read(|db| Ok((jobs::counts(db)?, events::counts(db)?))).await;
             if counts.waiting + counts.running + events.pending == 0 {
                 return;
