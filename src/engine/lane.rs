@@ -51,9 +51,9 @@ pub(super) struct Batch {
 }
 
 struct Reading {
-    /// When the answer was there: how old the reading is.
+    /// The leads were read then or later: how old the reading is.
     at: Timestamp,
-    /// Before the question left: an event from then on may tell what the answer does not.
+    /// Before the request left: an event from then on may tell what the answer does not.
     asked_at: Timestamp,
     leads: HashMap<LeadId, Lead>,
 }
@@ -263,7 +263,12 @@ impl Lane {
                 self.learn(|size| size.answered(ids.len(), reply.seconds));
                 if let (Some(next), Some(Ok(leads))) = (next.as_mut(), reply.read) {
                     let leads = leads.into_iter().map(|lead| (lead.id, lead)).collect();
-                    next.read = Some(Reading { at: reply.finished_at, asked_at: reply.sent_at, leads });
+                    // The list ran after the deletions, whose seconds the portal tells; the rest of the time may have
+                    // passed before it or after it.
+                    let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
+                    let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
+                    let at = reply.sent_at.checked_add(deleting).unwrap_or(reply.finished_at);
+                    next.read = Some(Reading { at, asked_at: reply.sent_at, leads });
                 }
                 settling.replies(&doomed, reply.replies).await?;
                 Ok(next)
@@ -287,11 +292,10 @@ impl Lane {
     /// Reads the leads of the batch; `false` if the portal did not answer and the jobs were given back.
     async fn read(&self, batch: &mut Batch) -> Result<bool, EngineError> {
         let leads: Vec<LeadId> = batch.claim.jobs.iter().map(|job| job.lead_id).collect();
-        let asked_at = self.ctx.clock.now();
-        match self.ctx.portal.leads_by_ids(&leads).await {
-            Ok(found) => {
+        match self.ctx.portal.leads_by_ids_timed(&leads).await {
+            Ok((found, sent_at)) => {
                 let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
-                batch.read = Some(Reading { at: self.ctx.clock.now(), asked_at, leads });
+                batch.read = Some(Reading { at: sent_at, asked_at: sent_at, leads });
                 Ok(true)
             }
             Err(error) => {

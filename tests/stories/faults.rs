@@ -147,10 +147,42 @@ async fn everything_at_once_still_deletes_the_right_leads_and_tells_the_truth() 
         ] {
             world.sandbox.set_fault(Fault::new(kind).with_probability(0.07));
         }
-        world.until("2026-06-01T03:00:00Z").await;
+        world.run("junk").await;
         world.settled(20 * HOUR).await;
         world.assert_only_deleted(&expected);
         assert_eq!(world.counts().await.deleted, expected.len() as u64);
         world.assert_adds_up().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_seconds_ago_is_read_again_before_anything_is_deleted() {
+    for ahead in [false, true] {
+        let world = World::new(
+            if ahead { 300 } else { 30 },
+            &nightly().replace("timezone", "portal: { concurrency: 1 }\ntimezone"),
+        )
+        .await;
+        let expected = world.sandbox.ids_where(junk);
+        world.deafen();
+        let sandbox = world.sandbox.clone();
+        let wanted: fn(&Seen) -> bool =
+            if ahead { |seen| seen.deletes() && seen.body.contains("crm.item.list") } else { Seen::reads };
+        world.tap(false, wanted, 0, move || {
+            Box::pin(async move {
+                // Nobody hears of it, and the answer is on its way for a while.
+                for lead in sandbox.ids_where(junk) {
+                    sandbox.colleague_update(lead, |lead| lead.stage = "IN_PROCESS".into());
+                }
+                tokio::time::sleep(5 * SECOND).await;
+            })
+        });
+        world.run("junk").await;
+        world.settled(HOUR).await;
+        assert!(world.taps_are_used());
+        let gone = world.sandbox.stats().deletions.len();
+        assert_eq!(gone == 0, !ahead, "{gone} of {}", expected.len());
+        assert!(gone <= 10, "what a slow answer said was believed");
+        assert_eq!(world.counts().await.spared, (expected.len() - gone) as u64);
     }
 }
