@@ -53,6 +53,7 @@ pub(super) struct Batch {
 struct Reading {
     /// The leads were read then or later: how old the reading is.
     at: Timestamp,
+    answered_at: Timestamp,
     /// Before the request left: an event from then on may tell what the answer does not.
     asked_at: Timestamp,
     leads: HashMap<LeadId, Lead>,
@@ -225,18 +226,14 @@ impl Lane {
     async fn work(&self, permit: Permit, mut batch: Batch) -> Result<Option<Batch>, EngineError> {
         let mut rereads = 0;
         let doomed = loop {
-            let fresh =
-                batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(read.at) <= FRESH);
-            if !fresh && !self.read(&mut batch).await? {
+            if !self.is_fresh(&batch, rereads) && !self.read(&mut batch).await? {
                 return Ok(None);
             }
             let doomed = self.judge(&mut batch).await?;
             if doomed.is_empty() {
                 return Ok(None);
             }
-            let still_fresh =
-                batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(read.at) <= FRESH);
-            if still_fresh && !self.touched_since_read(&batch, &doomed).await? {
+            if self.is_fresh(&batch, rereads) && !self.touched_since_read(&batch, &doomed).await? {
                 break doomed;
             }
             rereads += 1;
@@ -268,7 +265,8 @@ impl Lane {
                     let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
                     let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
                     let at = reply.sent_at.checked_add(deleting).unwrap_or(reply.finished_at);
-                    next.read = Some(Reading { at, asked_at: reply.sent_at, leads });
+                    let (asked_at, answered_at) = (reply.sent_at, reply.finished_at);
+                    next.read = Some(Reading { at, answered_at, asked_at, leads });
                 }
                 settling.replies(&doomed, reply.replies).await?;
                 Ok(next)
@@ -285,6 +283,13 @@ impl Lane {
         }
     }
 
+    /// Whether what was read may still be acted on. The age counts from when the portal can have read it; a portal that
+    /// is always slow is believed when the answer to the second question has just come, or nothing would ever end.
+    fn is_fresh(&self, batch: &Batch, rereads: u32) -> bool {
+        let since = |read: &Reading| if rereads == 0 { read.at } else { read.answered_at };
+        batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(since(read)) <= FRESH)
+    }
+
     fn learn(&self, how: impl FnOnce(&mut BatchSize)) {
         how(&mut self.size.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -295,7 +300,8 @@ impl Lane {
         match self.ctx.portal.leads_by_ids_timed(&leads).await {
             Ok((found, sent_at)) => {
                 let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
-                batch.read = Some(Reading { at: sent_at, asked_at: sent_at, leads });
+                let answered_at = self.ctx.clock.now();
+                batch.read = Some(Reading { at: sent_at, answered_at, asked_at: sent_at, leads });
                 Ok(true)
             }
             Err(error) => {

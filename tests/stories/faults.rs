@@ -52,6 +52,7 @@ drains! {
     lost_replies_to_anything: Fault::new(FaultKind::Drop).with_probability(0.3);
     replies_that_come_after_the_client_gave_up: Fault::new(FaultKind::Late { seconds: 80.0 }).on("batch").nth(1, 2);
     replies_that_come_late: Fault::new(FaultKind::Late { seconds: 61.0 }).on("batch").nth(0, 3);
+    lists_that_always_come_late: Fault::new(FaultKind::Late { seconds: 3.0 }).on("crm.item.list");
     lists_that_come_late: Fault::new(FaultKind::Late { seconds: 5.0 }).on("crm.item.list").nth(0, 6);
     truncated_replies: Fault::new(FaultKind::Truncated).with_probability(0.4);
     a_page_with_status_200: html(200).nth(0, 2);

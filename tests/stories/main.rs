@@ -11,8 +11,12 @@
 
 mod answers;
 mod caps;
+mod changes;
+mod chaos;
 mod crashes;
 mod events;
 mod faults;
+mod keeping;
 mod selecting;
+mod stops;
 mod world;

@@ -276,6 +276,11 @@ impl World {
         self.taps.0.lock().unwrap().is_empty()
     }
 
+    /// Gives up what has not happened yet.
+    pub(crate) fn forget_taps(&self) {
+        self.taps.0.lock().unwrap().clear();
+    }
+
     /// The portal's events no longer reach the service.
     pub(crate) fn deafen(&self) {
         *self.ear.lock().unwrap() = None;
