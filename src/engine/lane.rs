@@ -40,6 +40,9 @@ pub const FRESH: SignedDuration = SignedDuration::from_secs(2);
 const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a lane sleeps when nothing wakes it: a safety net, and how soon a day's cap is looked at again.
 const IDLE: SignedDuration = SignedDuration::from_secs(30);
+/// How long a lane that could claim nothing of what is due asks for no place in the portal's bucket, whatever changes
+/// meanwhile: places that are taken for nothing are missing to others.
+const BARRED: SignedDuration = SignedDuration::from_secs(5);
 /// How often a batch is read again because events of its leads keep coming, before its jobs are given back.
 const REREADS: u32 = 3;
 
@@ -74,6 +77,8 @@ enum Turn {
     Worked(Option<Batch>),
     /// There is nothing to do until something changes or this moment comes.
     Idle(Timestamp),
+    /// What is due could not be claimed: a day's cap, or another lane was faster.
+    Barred,
 }
 
 impl Lane {
@@ -83,6 +88,7 @@ impl Lane {
         let mut rules = self.ctx.rules.clone();
         let mut ahead: Option<Batch> = None;
         let mut failures = 0;
+        let mut barred_until = Timestamp::MIN;
         while !self.ctx.stop.is_cancelled() {
             if self.index >= usize::from(rules.borrow_and_update().portal.concurrency) {
                 if let Err(error) = self.give_back(ahead.take()).await {
@@ -95,13 +101,17 @@ impl Lane {
                 continue;
             }
             changes.borrow_and_update();
-            let until = match self.turn(ahead.take()).await {
+            let until = match self.turn(ahead.take(), barred_until).await {
                 Ok(Turn::Worked(next)) => {
                     failures = 0;
                     ahead = next;
                     continue;
                 }
                 Ok(Turn::Idle(until)) => until,
+                Ok(Turn::Barred) => {
+                    barred_until = self.ctx.clock.now().checked_add(BARRED).unwrap_or(Timestamp::MAX);
+                    barred_until
+                }
                 Err(error) => {
                     failures += 1;
                     error!(%error, lane = self.index, "the worker could not go on; trying again");
@@ -128,10 +138,10 @@ impl Lane {
         self.size.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 
-    async fn turn(&self, ahead: Option<Batch>) -> Result<Turn, EngineError> {
+    async fn turn(&self, ahead: Option<Batch>, barred_until: Timestamp) -> Result<Turn, EngineError> {
         let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
         if ahead.is_none()
-            && let Some(until) = self.nothing_due(idle).await?
+            && let Some(until) = self.nothing_due(idle, barred_until).await?
         {
             return Ok(Turn::Idle(until));
         }
@@ -142,12 +152,16 @@ impl Lane {
         };
         match batch {
             Some(batch) => Ok(Turn::Worked(self.work(permit, batch).await?)),
-            None => Ok(Turn::Idle(idle)),
+            None => Ok(Turn::Barred),
         }
     }
 
-    /// `None` if something is due now; else when to look again.
-    async fn nothing_due(&self, idle: Timestamp) -> Result<Option<Timestamp>, EngineError> {
+    /// `None` if something is due now and may be asked for; else when to look again.
+    async fn nothing_due(
+        &self,
+        idle: Timestamp,
+        barred_until: Timestamp,
+    ) -> Result<Option<Timestamp>, EngineError> {
         let now = self.ctx.clock.now();
         let next = self
             .ctx
@@ -158,6 +172,7 @@ impl Lane {
             })
             .await?;
         Ok(match next {
+            Some(due) if due <= now && barred_until > now => Some(barred_until),
             Some(due) if due <= now => None,
             Some(due) => Some(due.min(idle)),
             None => Some(idle),

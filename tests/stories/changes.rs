@@ -165,3 +165,18 @@ async fn a_rule_does_not_overlap_itself() {
     assert!(world.sandbox.stats().most_in_flight <= 1);
     world.assert_adds_up().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_found_under_rules_that_are_gone_is_not_deleted() {
+    use b24_janitor::sandbox::{Fault, FaultKind};
+    let mut world = World::new(300, &nightly()).await;
+    world.sandbox.set_fault(Fault::new(FaultKind::Late { seconds: 30.0 }).on("crm.item.list").nth(1, 1));
+    world.until("2026-06-01T03:00:05Z").await;
+    assert_eq!(world.last_run().await.state, RunState::Running);
+    world.reload(&nightly().replace("name: junk", "name: other").replace("JUNK", "CONVERTED")).await;
+    world.settled(HOUR).await;
+    world.advance(2 * MINUTE).await;
+    assert_eq!(world.last_run().await.state, RunState::Enqueued);
+    world.assert_only_deleted(&[]);
+    assert!(world.jobs().await.iter().all(|job| job.outcome == Some(Outcome::Spared)));
+}

@@ -123,3 +123,25 @@ async fn jobs_that_can_not_go_on_ask_nothing_of_the_portal() {
     assert!(written <= 20 * 3600 / 20 + 10, "{written} commits while everything waits");
     assert_eq!(world.counts().await.deleted, 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn jobs_that_can_not_go_on_do_not_use_up_the_pace_of_others() {
+    let text =
+        nightly().replace("deletes_per_day: 100000", "deletes_per_day: 10").replace("0 3 * * *", "0 3 1 1 *");
+    let world = World::new(10_000, &text).await;
+    world.run("junk").await;
+    world.advance(10 * MINUTE).await;
+    for _ in 0..3000 {
+        // Anything that writes wakes the worker.
+        world.pause(false).await;
+        world.advance(SECOND / 10).await;
+        world.pause(true).await;
+        world.pause(false).await;
+    }
+    let begun = world.now();
+    world.run("junk").await;
+    let requests = world.sandbox.ids_where(junk).len() / 50 + 2;
+    let took = world.now().duration_since(begun).as_secs();
+    let at_best = (requests as i64 - 50) / 2;
+    assert!(took <= at_best + 5, "{took} s where {at_best} s would do");
+}

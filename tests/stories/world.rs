@@ -333,18 +333,6 @@ impl World {
         }
     }
 
-    /// Lets time pass until the test holds.
-    pub(crate) async fn when<Test>(&self, what: &str, at_most: Duration, test: Test)
-    where
-        Test: AsyncFn() -> bool,
-    {
-        let last = self.now().checked_add(at_most).unwrap();
-        while !test().await {
-            assert!(self.now() < last, "it did not happen in time: {what}");
-            self.advance(Duration::from_millis(50)).await;
-        }
-    }
-
     pub(crate) async fn read<T: Send + 'static>(
         &self,
         run: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
