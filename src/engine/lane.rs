@@ -109,8 +109,9 @@ impl Lane {
                 }
                 Ok(Turn::Idle(until)) => until,
                 Ok(Turn::Barred) => {
-                    barred_until = self.ctx.clock.now().checked_add(BARRED).unwrap_or(Timestamp::MAX);
-                    barred_until
+                    let now = self.ctx.clock.now();
+                    barred_until = now.checked_add(BARRED).unwrap_or(Timestamp::MAX);
+                    now.checked_add(IDLE).unwrap_or(Timestamp::MAX)
                 }
                 Err(error) => {
                     failures += 1;

@@ -136,19 +136,27 @@ async fn events_past_a_cap_are_held_and_later_ones_join() {
 #[tokio::test(start_paused = true)]
 async fn no_more_than_deletes_per_day_and_the_rest_a_day_later() {
     let text = capped("{ deletes_per_day: 40 }", "").replace("0 3 * * *", "0 3 1 1 *");
-    let world = World::new(350, &text).await;
+    let mut world = World::new(350, &text).await;
     let selected = world.sandbox.ids_where(junk);
     assert!(selected.len() > 80 && selected.len() < 120);
     world.run("junk").await;
     world.advance(HOUR).await;
     assert_eq!(world.counts().await.deleted, 40);
     let requests = world.sandbox.stats().requests;
-    world.advance(22 * HOUR).await;
+    world.advance(HOUR).await;
+    world.stop().await;
+    world.advance(21 * HOUR).await;
+    world.start().await;
+    world.advance(50 * MINUTE).await;
     assert_eq!(world.counts().await.deleted, 40);
     assert_eq!(world.sandbox.stats().requests, requests, "what has to wait asks nothing");
-    world.advance(2 * HOUR).await;
+    world.advance(20 * MINUTE).await;
     assert_eq!(world.counts().await.deleted, 80);
-    world.settled(26 * HOUR).await;
+    world.stop().await;
+    world.advance(23 * HOUR).await;
+    world.start().await;
+    assert_eq!(world.counts().await.deleted, 80);
+    world.settled(2 * HOUR).await;
     world.assert_only_deleted(&selected);
     world.assert_adds_up().await;
 }
