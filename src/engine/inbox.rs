@@ -14,8 +14,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
+use super::by_event::{self, EventMatches};
 use super::context::{Context, EngineError};
-use super::evaluator::{self, Evaluated, EventMatches};
+use super::evaluator::{self, Evaluated};
 use crate::core::batch_size;
 use crate::core::decide::{LastLook, Verdict, decide, last_look, whole_seconds};
 use crate::core::lead::{Lead, LeadId, read_time};
@@ -249,7 +250,7 @@ async fn decide_events(
         let Some(rule) = rules.rules.get(index) else { continue };
         // A run that selected nothing has nothing to tell, and events are many.
         if !matches.selected.is_empty() {
-            evaluator::enqueue_by_event(ctx, rule, matches).await?;
+            by_event::enqueue_by_event(ctx, rule, matches).await?;
         }
     }
     debug!(leads = pending.len(), "events evaluated");

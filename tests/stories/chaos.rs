@@ -172,4 +172,4 @@ async fn in_whatever_order_things_happen_only_dead_leads_go_and_all_of_them() {
 }
 
 /// As many as fit into the time of the whole binary.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 5;

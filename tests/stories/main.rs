@@ -19,4 +19,5 @@ mod faults;
 mod keeping;
 mod selecting;
 mod stops;
+mod wires;
 mod world;
