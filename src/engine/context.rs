@@ -151,11 +151,6 @@ impl Context {
         }
     }
 
-    /// Whether a rule is being evaluated.
-    pub(super) fn is_evaluating(&self, rule: &str) -> bool {
-        self.evaluating.lock().unwrap_or_else(PoisonError::into_inner).contains(rule)
-    }
-
     /// Marks a rule as being evaluated, so that it never overlaps itself; `None` if it is.
     pub(super) fn begin(&self, rule: &str) -> Option<Evaluating> {
         let mut evaluating = self.evaluating.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,8 @@ pub const FOREIGN_CHANGES_EVERY: SignedDuration = SignedDuration::from_millis(25
 const HEARTBEAT_EVERY: SignedDuration = SignedDuration::from_secs(20);
 /// How often old rows are looked for.
 const TIDY_EVERY: SignedDuration = SignedDuration::from_mins(1);
+/// How often the jobs are counted for the metrics, if anything changed: counting reads every job that is kept.
+const PUBLISH_EVERY: SignedDuration = SignedDuration::from_secs(2);
 /// Rows pruned in one transaction, so that the writer is never held long.
 const PRUNE_ROWS: u32 = 1000;
 /// A service that was silent for longer than this may have missed events.
@@ -36,6 +38,9 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
     let mut heartbeat_due = Timestamp::MIN;
     let mut tidy_due = Timestamp::MIN;
     let mut probe = StopProbe::default();
+    let mut changes = ctx.store.changes();
+    changes.mark_changed();
+    let mut publish_due = Timestamp::MIN;
     while !ctx.stop.is_cancelled() {
         let now = ctx.clock.now();
         let step = async {
@@ -50,7 +55,12 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
                 tidy(&ctx, now).await?;
                 tidy_due = now.checked_add(TIDY_EVERY).unwrap_or(Timestamp::MAX);
             }
-            publish_metrics(&ctx).await?;
+            // A sender that is gone means that the store is closed, and the next step says so.
+            if now >= publish_due && changes.has_changed().unwrap_or(false) {
+                changes.borrow_and_update();
+                publish_metrics(&ctx).await?;
+                publish_due = now.checked_add(PUBLISH_EVERY).unwrap_or(Timestamp::MAX);
+            }
             probe.step(&ctx).await
         };
         if let Err(error) = step.await {

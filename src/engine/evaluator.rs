@@ -3,18 +3,23 @@
 //! Invariants: nothing is enqueued before the whole match set is known; a run that failed enqueued nothing; for an
 //! enqueued run matched = protected + already waiting + enqueued. A rule never overlaps itself.
 
-use jiff::{SignedDuration, Timestamp};
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use rusqlite::Connection;
 use serde::Serialize;
 use tracing::{info, warn};
 
-use super::context::{Context, EngineError};
+use super::context::{Context, EngineError, Evaluating};
 use super::survey::{Breakdown, Kept, SampleLead, Survey, survey};
 use crate::core::caps::{self, Cap, MatchSet};
 use crate::core::decide::whole_seconds;
 use crate::core::lead::LeadId;
+use crate::core::outcome::Outcome;
 use crate::core::rule::{Mode, Rule, RuleSet};
 use crate::store::RunId;
-use crate::store::runs::{self, JoinHeld, NewRun, Run, RunEnd, RunState, Trigger};
+use crate::store::jobs::JobFilter;
+use crate::store::runs::{self, NewRun, Run, RunEnd, RunState, Trigger};
 use crate::store::{jobs, protections};
 
 /// What a rule would delete now.
@@ -101,8 +106,20 @@ pub async fn evaluate(
     rule: &Rule,
     trigger: Trigger,
 ) -> Result<Evaluated, EngineError> {
+    let name = rule.name.as_str();
+    let mark = ctx.begin(name).ok_or_else(|| EngineError::AlreadyRunning(name.to_owned()))?;
+    evaluate_marked(ctx, rules, rule, trigger, &mark).await
+}
+
+/// [`evaluate`] for a caller that has marked the rule and keeps the mark beyond the run.
+pub(super) async fn evaluate_marked(
+    ctx: &Context,
+    rules: &RuleSet,
+    rule: &Rule,
+    trigger: Trigger,
+    _mark: &Evaluating,
+) -> Result<Evaluated, EngineError> {
     let name = rule.name.to_string();
-    let _mark = ctx.begin(&name).ok_or_else(|| EngineError::AlreadyRunning(name.clone()))?;
     let now = whole_seconds(ctx.clock.now());
     if let Some(held) = held_run(ctx, &name).await? {
         if trigger != Trigger::Manual {
@@ -128,12 +145,12 @@ pub async fn evaluate(
     finished(ctx, run).await
 }
 
-async fn held_run(ctx: &Context, rule: &str) -> Result<Option<Run>, EngineError> {
+pub(super) async fn held_run(ctx: &Context, rule: &str) -> Result<Option<Run>, EngineError> {
     let rule = rule.to_owned();
     Ok(ctx.store.read(move |db| runs::held_run(db, &rule)).await?)
 }
 
-async fn finished(ctx: &Context, run: RunId) -> Result<Evaluated, EngineError> {
+pub(super) async fn finished(ctx: &Context, run: RunId) -> Result<Evaluated, EngineError> {
     let run = ctx.store.read(move |db| runs::get(db, run)).await?.ok_or(EngineError::Stopping)?;
     match run.state {
         RunState::Failed => warn!(
@@ -202,7 +219,7 @@ async fn spare_kept(ctx: Context, rule: String, kept: Vec<Kept>) -> Result<(), E
         })
         .await?;
     for _ in 0..count {
-        ctx.metrics.job_finished(crate::core::outcome::Outcome::Spared.as_str());
+        ctx.metrics.job_finished(Outcome::Spared.as_str());
     }
     Ok(())
 }
@@ -250,6 +267,7 @@ async fn conclude(
         ..RunEnd::default()
     };
     let selected = survey.selected;
+    let kept_by_rules = survey.protected;
     let (name, at) = (rule.name.to_string(), ctx.clock.now());
     match (rule.mode, weighed.cap) {
         (Mode::Plan, _) => ctx.store.write(move |db| runs::finish(db, run, &end, at)).await?,
@@ -260,11 +278,18 @@ async fn conclude(
                 .write(move |db| {
                     let own = protections::lead_protections(db, &selected, &name, at)?;
                     let live = jobs::live_jobs(db, &selected)?;
-                    let free: Vec<LeadId> = selected
+                    let gone = deleted_since(db, &selected, now)?;
+                    let unprotected: Vec<LeadId> =
+                        selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
+                    let count = unprotected.len() as u64;
+                    let free: Vec<LeadId> = unprotected
                         .into_iter()
-                        .filter(|lead| !own.contains_key(lead) && !live.contains_key(lead))
+                        .filter(|lead| !live.contains_key(lead) && !gone.contains(lead))
                         .collect();
                     end.would_enqueue = free.len() as u64;
+                    end.already_waiting = count - end.would_enqueue;
+                    end.protected = kept_by_rules + own.len() as u64;
+                    end.matched = end.protected + count;
                     runs::store_matches(db, run, &free)?;
                     runs::finish(db, run, &end, at)
                 })
@@ -273,17 +298,20 @@ async fn conclude(
         (Mode::Delete, Cap::Proceed) => {
             end.state = RunState::Enqueued;
             let (grace, due_at) = (rule.grace_period, rule.grace_period.after(at));
-            let kept_by_rules = survey.protected;
             ctx.store
                 .write(move |db| {
                     // Once more inside the transaction: a person may have cancelled a job since the caps were checked.
                     let own = protections::lead_protections(db, &selected, &name, at)?;
-                    let free: Vec<LeadId> =
-                        selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
+                    let gone = deleted_since(db, &selected, now)?;
+                    let free: Vec<LeadId> = selected
+                        .into_iter()
+                        .filter(|lead| !own.contains_key(lead) && !gone.contains(lead))
+                        .collect();
                     let done =
                         jobs::enqueue(db, run, &name, &free, grace.seconds().unsigned_abs(), due_at, at)?;
                     end.protected = kept_by_rules + own.len() as u64;
-                    end.already_waiting = done.already_waiting;
+                    let gone = gone.iter().filter(|lead| !own.contains_key(lead)).count() as u64;
+                    end.already_waiting = done.already_waiting + gone;
                     end.enqueued = done.enqueued;
                     end.would_enqueue = done.enqueued;
                     end.matched = end.protected + end.already_waiting + end.enqueued;
@@ -295,104 +323,23 @@ async fn conclude(
     Ok(())
 }
 
-/// Leads that an event rule selected among those whose events came in.
-pub(super) struct EventMatches {
-    pub selected: Vec<LeadId>,
-    pub protected: u64,
-    pub undecidable: u64,
-}
-
-/// How far back the caps of event runs look.
-const EVENT_WINDOW: SignedDuration = SignedDuration::from_hours(24);
-
-/// Enqueues what an event rule selected. The caps count the rule's matches by event over the last 24 hours; past a cap
-/// the run is held, and while one is held later events of the rule join it.
-pub(super) async fn enqueue_by_event(
-    ctx: &Context,
-    rule: &Rule,
-    matches: EventMatches,
-) -> Result<(), EngineError> {
-    let now = ctx.clock.now();
-    let name = rule.name.to_string();
-    let since = now.checked_sub(EVENT_WINDOW).unwrap_or(Timestamp::MIN);
-    let before = {
-        let name = name.clone();
-        ctx.store.read(move |db| runs::event_matches_since(db, &name, since)).await?
-    };
-    let mut set = MatchSet {
-        would_enqueue: before + matches.selected.len() as u64,
-        already_waiting: 0,
-        readable: None,
-    };
-    if rule.mode == Mode::Delete && caps::needs_readable(&set) {
-        set.readable = Some(ctx.patiently(|| ctx.portal.count()).await?);
+/// Those of these leads that a job of ours deleted after they were read: they had a job then, and need no other.
+fn deleted_since(db: &Connection, leads: &[LeadId], since: Timestamp) -> rusqlite::Result<HashSet<LeadId>> {
+    let mut gone = HashSet::new();
+    for lead in leads {
+        let filter = JobFilter {
+            outcome: Some(Outcome::Deleted),
+            lead: Some(*lead),
+            limit: JOBS_OF_A_LEAD,
+            ..JobFilter::default()
+        };
+        let jobs = jobs::list(db, &filter)?;
+        if jobs.iter().any(|job| job.finished_at.is_some_and(|at| at >= since)) {
+            gone.insert(*lead);
+        }
     }
-    let cap = caps::check(&rule.limits, &set, &[]);
-    let held = held_run(ctx, &name).await?;
-    let new = NewRun { rule: name.clone(), rule_text: rule.text(), trigger: Trigger::Event, mode: rule.mode };
-    let grace = rule.grace_period;
-    let run = ctx
-        .store
-        .write(move |db| {
-            let own = protections::lead_protections(db, &matches.selected, &name, now)?;
-            let free: Vec<LeadId> =
-                matches.selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
-            let protected = matches.protected + own.len() as u64;
-            let live = jobs::live_jobs(db, &free)?;
-            if new.mode == Mode::Delete
-                && let Some(held) = held
-            {
-                let joining: Vec<LeadId> = free.into_iter().filter(|lead| !live.contains_key(lead)).collect();
-                let more = JoinHeld {
-                    protected,
-                    undecidable: matches.undecidable,
-                    already_waiting: live.len() as u64,
-                    left_out: 0,
-                };
-                if runs::add_to_held(db, held.id, &joining, &more)?.is_some() {
-                    return Ok(held.id);
-                }
-                // It was approved or ended meanwhile; these leads wait for the rule's next run.
-                return Ok(held.id);
-            }
-            let run = runs::start(db, &new, now)?;
-            let mut end = RunEnd {
-                state: RunState::Planned,
-                matched: protected + free.len() as u64,
-                protected,
-                undecidable: matches.undecidable,
-                already_waiting: live.len() as u64,
-                would_enqueue: (free.len() - live.len()) as u64,
-                ..RunEnd::default()
-            };
-            match (new.mode, cap) {
-                (Mode::Plan, _) => {}
-                (Mode::Delete, Cap::Hold(reason)) => {
-                    end.state = RunState::Held;
-                    end.held_reason = Some(reason.to_string());
-                    let free: Vec<LeadId> =
-                        free.into_iter().filter(|lead| !live.contains_key(lead)).collect();
-                    runs::store_matches(db, run, &free)?;
-                }
-                (Mode::Delete, Cap::Proceed) => {
-                    let done = jobs::enqueue(
-                        db,
-                        run,
-                        &new.rule,
-                        &free,
-                        grace.seconds().unsigned_abs(),
-                        grace.after(now),
-                        now,
-                    )?;
-                    end.state = RunState::Enqueued;
-                    end.enqueued = done.enqueued;
-                    end.already_waiting = done.already_waiting;
-                }
-            }
-            runs::finish(db, run, &end, now)?;
-            Ok(run)
-        })
-        .await?;
-    ctx.metrics.rule_ran(rule.name.as_str(), now);
-    finished(ctx, run).await.map(|_| ())
+    Ok(gone)
 }
+
+/// A lead is deleted once, since a restored one has a new id; more than a few such jobs can't be.
+const JOBS_OF_A_LEAD: u32 = 10;

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
+use super::by_event::{self, EventMatches};
 use super::context::{Context, EngineError};
-use super::evaluator::{self, EventMatches};
+use super::evaluator::{self, Evaluated};
 use crate::core::batch_size;
 use crate::core::decide::{LastLook, Verdict, decide, last_look, whole_seconds};
 use crate::core::lead::{Lead, LeadId, read_time};
@@ -23,10 +24,11 @@ use crate::core::outcome::Outcome;
 use crate::core::rule::{LeadEvent, RuleSet};
 use crate::portal::{CallError, Class};
 use crate::store::EventId;
+use crate::store::control;
 use crate::store::events::{self, PendingLead};
 use crate::store::jobs::{self, JobState, LeadGone};
 use crate::store::protections::{self, ProtectionReason};
-use crate::store::runs::Trigger;
+use crate::store::runs::{RunState, Trigger};
 
 /// A lead older than this when its ADD event comes is no new lead but one restored from the recycle bin.
 const RESTORED_IF_OLDER: SignedDuration = SignedDuration::from_hours(1);
@@ -45,6 +47,10 @@ pub(super) async fn run(ctx: Context) {
     while !ctx.stop.is_cancelled() {
         changes.borrow_and_update();
         let step = async {
+            if ctx.store.read(|db| Ok(control::portal_stop(db)?.is_some())).await? {
+                // Every call would be refused; the end of the stop is a change that wakes.
+                return Ok(false);
+            }
             sweep_gaps(&ctx, &mut swept).await?;
             process_some(&ctx).await
         };
@@ -214,7 +220,7 @@ async fn decide_events(
         .map(|lead| lead.lead_id)
         .collect();
     protect_restored(ctx, &restored).await?;
-    spare_revived(ctx, rules, &pending, &by_id, now).await?;
+    spare_kept(ctx, rules, &pending, &by_id, &restored, now).await?;
 
     let mut matches: BTreeMap<usize, EventMatches> = BTreeMap::new();
     for lead in &pending {
@@ -244,7 +250,7 @@ async fn decide_events(
         let Some(rule) = rules.rules.get(index) else { continue };
         // A run that selected nothing has nothing to tell, and events are many.
         if !matches.selected.is_empty() {
-            evaluator::enqueue_by_event(ctx, rule, matches).await?;
+            by_event::enqueue_by_event(ctx, rule, matches).await?;
         }
     }
     debug!(leads = pending.len(), "events evaluated");
@@ -285,19 +291,25 @@ async fn protect_restored(ctx: &Context, restored: &[LeadId]) -> Result<(), Engi
 }
 
 /// An event that shows a waiting job's lead no longer matching spares it at once: a new match starts a new grace period.
-async fn spare_revived(
+/// So does one that shows the lead restored, which a run may have found before its event came.
+async fn spare_kept(
     ctx: &Context,
     rules: &RuleSet,
     pending: &[PendingLead],
     by_id: &HashMap<LeadId, Lead>,
+    restored: &[LeadId],
     now: Timestamp,
 ) -> Result<(), EngineError> {
     let leads: Vec<LeadId> = pending.iter().map(|lead| lead.lead_id).collect();
     let live = ctx.store.read(move |db| jobs::live_jobs(db, &leads)).await?;
     let mut spared: Vec<(LeadId, String)> = Vec::new();
     for (lead, job) in live {
-        if job.state == JobState::Waiting
-            && let Some(found) = by_id.get(&lead)
+        if job.state != JobState::Waiting {
+            continue;
+        }
+        if restored.contains(&lead) {
+            spared.push((lead, "protected: restored".to_owned()));
+        } else if let Some(found) = by_id.get(&lead)
             && let LastLook::Spare(reason) = last_look(rules, &job.rule, found, now)
         {
             spared.push((lead, reason));
@@ -335,13 +347,22 @@ async fn sweep_gaps(ctx: &Context, swept: &mut HashMap<String, Timestamp>) -> Re
     if too_soon {
         return Ok(());
     }
+    let mut all = true;
     for rule in listening {
         info!(rule = %rule.name, "sweeping once: events may have been lost");
-        swept.insert(rule.name.to_string(), now);
         match evaluator::evaluate(ctx, &rules, rule, Trigger::Event).await {
-            Ok(_) | Err(EngineError::AlreadyRunning(_)) => {}
+            Ok(Evaluated::Run(run)) => {
+                swept.insert(rule.name.to_string(), now);
+                all &= run.state != RunState::Failed;
+            }
+            Ok(Evaluated::SkippedHeld(_)) => {}
+            // It may have begun before the gap.
+            Err(EngineError::AlreadyRunning(_)) => all = false,
             Err(error) => return Err(error),
         }
+    }
+    if !all {
+        return Ok(());
     }
     ctx.store.write(move |db| events::close_gaps(db, last)).await?;
     Ok(())

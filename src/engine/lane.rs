@@ -31,6 +31,7 @@ use crate::core::rule::{KeepCopy, Mode, Rule, RuleSet};
 use crate::portal::{Permit, Work};
 use crate::store::JobId;
 use crate::store::jobs::{self, Claim, CopyToKeep, Job};
+use crate::store::protections::{self, LeadProtection};
 use crate::store::{control, events};
 
 /// A lead that was read longer ago than this is read again before it is deleted.
@@ -39,6 +40,9 @@ pub const FRESH: SignedDuration = SignedDuration::from_secs(2);
 const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a lane sleeps when nothing wakes it: a safety net, and how soon a day's cap is looked at again.
 const IDLE: SignedDuration = SignedDuration::from_secs(30);
+/// How long a lane that could claim nothing of what is due asks for no place in the portal's bucket, whatever changes
+/// meanwhile: places that are taken for nothing are missing to others.
+const BARRED: SignedDuration = SignedDuration::from_secs(5);
 /// How often a batch is read again because events of its leads keep coming, before its jobs are given back.
 const REREADS: u32 = 3;
 
@@ -50,7 +54,11 @@ pub(super) struct Batch {
 }
 
 struct Reading {
+    /// The leads were read then or later: how old the reading is.
     at: Timestamp,
+    answered_at: Timestamp,
+    /// Before the request left: an event from then on may tell what the answer does not.
+    asked_at: Timestamp,
     leads: HashMap<LeadId, Lead>,
 }
 
@@ -69,23 +77,42 @@ enum Turn {
     Worked(Option<Batch>),
     /// There is nothing to do until something changes or this moment comes.
     Idle(Timestamp),
+    /// What is due could not be claimed: a day's cap, or another lane was faster.
+    Barred,
 }
 
 impl Lane {
     /// Works until the service stops; the request in flight is finished and settled first.
     pub(super) async fn run(self) {
         let mut changes = self.ctx.store.changes();
+        let mut rules = self.ctx.rules.clone();
         let mut ahead: Option<Batch> = None;
         let mut failures = 0;
+        let mut barred_until = Timestamp::MIN;
         while !self.ctx.stop.is_cancelled() {
+            if self.index >= usize::from(rules.borrow_and_update().portal.concurrency) {
+                if let Err(error) = self.give_back(ahead.take()).await {
+                    error!(%error, lane = self.index, "could not give back claimed jobs; the next start does it");
+                }
+                tokio::select! {
+                    changed = rules.changed() => if changed.is_err() { self.ctx.stop.cancelled().await },
+                    () = self.ctx.stop.cancelled() => {}
+                }
+                continue;
+            }
             changes.borrow_and_update();
-            let until = match self.turn(ahead.take()).await {
+            let until = match self.turn(ahead.take(), barred_until).await {
                 Ok(Turn::Worked(next)) => {
                     failures = 0;
                     ahead = next;
                     continue;
                 }
                 Ok(Turn::Idle(until)) => until,
+                Ok(Turn::Barred) => {
+                    let now = self.ctx.clock.now();
+                    barred_until = now.checked_add(BARRED).unwrap_or(Timestamp::MAX);
+                    now.checked_add(IDLE).unwrap_or(Timestamp::MAX)
+                }
                 Err(error) => {
                     failures += 1;
                     error!(%error, lane = self.index, "the worker could not go on; trying again");
@@ -112,14 +139,10 @@ impl Lane {
         self.size.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 
-    async fn turn(&self, ahead: Option<Batch>) -> Result<Turn, EngineError> {
+    async fn turn(&self, ahead: Option<Batch>, barred_until: Timestamp) -> Result<Turn, EngineError> {
         let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
-        if self.index >= usize::from(self.ctx.rules().portal.concurrency) {
-            self.give_back(ahead).await?;
-            return Ok(Turn::Idle(idle));
-        }
         if ahead.is_none()
-            && let Some(until) = self.nothing_due(idle).await?
+            && let Some(until) = self.nothing_due(idle, barred_until).await?
         {
             return Ok(Turn::Idle(until));
         }
@@ -130,12 +153,16 @@ impl Lane {
         };
         match batch {
             Some(batch) => Ok(Turn::Worked(self.work(permit, batch).await?)),
-            None => Ok(Turn::Idle(idle)),
+            None => Ok(Turn::Barred),
         }
     }
 
-    /// `None` if something is due now; else when to look again.
-    async fn nothing_due(&self, idle: Timestamp) -> Result<Option<Timestamp>, EngineError> {
+    /// `None` if something is due now and may be asked for; else when to look again.
+    async fn nothing_due(
+        &self,
+        idle: Timestamp,
+        barred_until: Timestamp,
+    ) -> Result<Option<Timestamp>, EngineError> {
         let now = self.ctx.clock.now();
         let next = self
             .ctx
@@ -146,6 +173,7 @@ impl Lane {
             })
             .await?;
         Ok(match next {
+            Some(due) if due <= now && barred_until > now => Some(barred_until),
             Some(due) if due <= now => None,
             Some(due) => Some(due.min(idle)),
             None => Some(idle),
@@ -219,24 +247,20 @@ impl Lane {
     async fn work(&self, permit: Permit, mut batch: Batch) -> Result<Option<Batch>, EngineError> {
         let mut rereads = 0;
         let doomed = loop {
-            let fresh =
-                batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(read.at) <= FRESH);
-            if !fresh && !self.read(&mut batch).await? {
+            if !self.is_fresh(&batch, rereads) && !self.read(&mut batch).await? {
                 return Ok(None);
             }
             let doomed = self.judge(&mut batch).await?;
             if doomed.is_empty() {
                 return Ok(None);
             }
-            let still_fresh =
-                batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(read.at) <= FRESH);
-            if still_fresh && !self.touched_since_read(&batch, &doomed).await? {
+            if self.is_fresh(&batch, rereads) && !self.touched_since_read(&batch, &doomed).await? {
                 break doomed;
             }
             rereads += 1;
             if rereads > REREADS {
                 debug!("leads keep changing; their jobs wait");
-                self.give_back(Some(batch)).await?;
+                self.put_off(&batch, "the lead keeps changing").await?;
                 return Ok(None);
             }
             batch.read = None;
@@ -257,7 +281,13 @@ impl Lane {
                 self.learn(|size| size.answered(ids.len(), reply.seconds));
                 if let (Some(next), Some(Ok(leads))) = (next.as_mut(), reply.read) {
                     let leads = leads.into_iter().map(|lead| (lead.id, lead)).collect();
-                    next.read = Some(Reading { at: reply.finished_at, leads });
+                    // The list ran after the deletions, whose seconds the portal tells; the rest of the time may have
+                    // passed before it or after it.
+                    let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
+                    let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
+                    let at = reply.sent_at.checked_add(deleting).unwrap_or(reply.finished_at);
+                    let (asked_at, answered_at) = (reply.sent_at, reply.finished_at);
+                    next.read = Some(Reading { at, answered_at, asked_at, leads });
                 }
                 settling.replies(&doomed, reply.replies).await?;
                 Ok(next)
@@ -274,6 +304,13 @@ impl Lane {
         }
     }
 
+    /// Whether what was read may still be acted on. The age counts from when the portal can have read it; a portal that
+    /// is always slow is believed when the answer to the second question has just come, or nothing would ever end.
+    fn is_fresh(&self, batch: &Batch, rereads: u32) -> bool {
+        let since = |read: &Reading| if rereads == 0 { read.at } else { read.answered_at };
+        batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(since(read)) <= FRESH)
+    }
+
     fn learn(&self, how: impl FnOnce(&mut BatchSize)) {
         how(&mut self.size.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -281,10 +318,11 @@ impl Lane {
     /// Reads the leads of the batch; `false` if the portal did not answer and the jobs were given back.
     async fn read(&self, batch: &mut Batch) -> Result<bool, EngineError> {
         let leads: Vec<LeadId> = batch.claim.jobs.iter().map(|job| job.lead_id).collect();
-        match self.ctx.portal.leads_by_ids(&leads).await {
-            Ok(found) => {
+        match self.ctx.portal.leads_by_ids_timed(&leads).await {
+            Ok((found, sent_at)) => {
                 let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
-                batch.read = Some(Reading { at: self.ctx.clock.now(), leads });
+                let answered_at = self.ctx.clock.now();
+                batch.read = Some(Reading { at: sent_at, answered_at, asked_at: sent_at, leads });
                 Ok(true)
             }
             Err(error) => {
@@ -335,6 +373,7 @@ impl Lane {
                 }
             }
         }
+        let protected = self.protected(batch).await?;
         let mut doomed = Vec::new();
         let mut changes: Vec<(JobId, Change)> = Vec::new();
         for job in &batch.claim.jobs {
@@ -361,6 +400,11 @@ impl Lane {
                     continue;
                 }
             };
+            if let Some(protection) = protected.get(&job.lead_id) {
+                let reason = format!("protected: {}", protection.reason.as_str());
+                changes.push((job.id, spared(reason)));
+                continue;
+            }
             match last_look(&batch.rules, &job.rule, lead, now) {
                 LastLook::Delete(rule, why) => {
                     doomed.push(Doomed { job: job.clone(), copy: copy_of(rule, lead, now), why });
@@ -374,16 +418,35 @@ impl Lane {
         Ok(doomed)
     }
 
+    /// Leads that the program protects from itself, perhaps only since they were enqueued.
+    async fn protected(&self, batch: &Batch) -> Result<HashMap<LeadId, LeadProtection>, EngineError> {
+        let now = self.ctx.clock.now();
+        let jobs: Vec<(LeadId, String)> =
+            batch.claim.jobs.iter().map(|job| (job.lead_id, job.rule.clone())).collect();
+        let found = self
+            .ctx
+            .store
+            .read(move |db| {
+                let mut found = HashMap::new();
+                for (lead, rule) in jobs {
+                    found.extend(protections::lead_protections(db, &[lead], &rule, now)?);
+                }
+                Ok(found)
+            })
+            .await?;
+        Ok(found)
+    }
+
     async fn touched_since_read(&self, batch: &Batch, doomed: &[Doomed]) -> Result<bool, EngineError> {
-        let Some(read_at) = batch.read.as_ref().map(|read| read.at) else { return Ok(true) };
+        let Some(asked_at) = batch.read.as_ref().map(|read| read.asked_at) else { return Ok(true) };
         let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
-        Ok(self.ctx.store.read(move |db| events::any_change_since(db, &leads, read_at)).await?)
+        Ok(self.ctx.store.read(move |db| events::any_change_since(db, &leads, asked_at)).await?)
     }
 
     /// Records that the deletions are about to be sent, and keeps the copies, in one transaction. `None` if they must
     /// not be sent: the service was paused, or an event of one of the leads came in.
     async fn mark_sent(&self, batch: &Batch, doomed: &[Doomed]) -> Result<Option<Timestamp>, EngineError> {
-        let Some(read_at) = batch.read.as_ref().map(|read| read.at) else { return Ok(None) };
+        let Some(asked_at) = batch.read.as_ref().map(|read| read.asked_at) else { return Ok(None) };
         let now = self.ctx.clock.now();
         let claim = batch.claim.id;
         let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
@@ -394,7 +457,8 @@ impl Lane {
             .ctx
             .store
             .write(move |db| {
-                if control::paused(db)? || events::any_change_since(db, &leads, read_at)? {
+                let stopped = control::paused(db)? || control::portal_stop(db)?.is_some();
+                if stopped || events::any_change_since(db, &leads, asked_at)? {
                     return Ok(0);
                 }
                 Ok(jobs::mark_sent(db, claim, &to_send, now)?.len())

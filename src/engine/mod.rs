@@ -8,6 +8,7 @@
 //! Decisions are taken in [`crate::core`]; this layer fetches what they need, passes the time, and writes down what
 //! came of it. Every loop ends when [`Context::stop`] is cancelled, after finishing what is in flight.
 
+mod by_event;
 pub mod context;
 mod control;
 pub mod evaluator;

@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::context::{Context, EngineError};
 use super::evaluator;
 use crate::core::rule::{Rule, RuleSet};
+use crate::store::control;
 use crate::store::runs::{self, RuleState, Trigger};
 
 /// A missed run older than this is not made up.
@@ -53,25 +54,25 @@ pub(super) async fn start_due(
     now: Timestamp,
     tasks: &TaskTracker,
 ) -> Result<(), EngineError> {
-    let states: BTreeMap<String, RuleState> = ctx
-        .store
-        .read(runs::all_rule_states)
-        .await?
-        .into_iter()
-        .map(|state| (state.name.clone(), state))
-        .collect();
+    let (states, stopped) =
+        ctx.store.read(|db| Ok((runs::all_rule_states(db)?, control::portal_stop(db)?.is_some()))).await?;
+    if stopped {
+        // Every call would be refused; what is due now is made up when the portal is back.
+        return Ok(());
+    }
+    let states: BTreeMap<String, RuleState> =
+        states.into_iter().map(|state| (state.name.clone(), state)).collect();
     for rule in &rules.rules {
         let Some(at) = states.get(rule.name.as_str()).and_then(|state| due(rule, state, now)) else {
             continue;
         };
-        if ctx.is_evaluating(rule.name.as_str()) {
-            continue;
-        }
+        // Held until the firing is recorded, so that no time fires twice.
+        let Some(mark) = ctx.begin(rule.name.as_str()) else { continue };
         let (ctx, rules, name) = (ctx.clone(), Arc::clone(rules), rule.name.clone());
         tasks.spawn(async move {
             let Some(rule) = rules.rule(name.as_str()) else { return };
             info!(rule = %name, scheduled = %at, "run started");
-            match evaluator::evaluate(&ctx, &rules, rule, Trigger::Schedule).await {
+            match evaluator::evaluate_marked(&ctx, &rules, rule, Trigger::Schedule, &mark).await {
                 Ok(_) => {}
                 Err(EngineError::Stopping | EngineError::AlreadyRunning(_)) => return,
                 Err(error) => warn!(rule = %name, %error, "run failed"),
@@ -81,6 +82,7 @@ pub(super) async fn start_due(
             if let Err(error) = ctx.store.write(move |db| runs::set_last_fire(db, &fired, at)).await {
                 error!(rule = %name, %error, "could not record the run");
             }
+            drop(mark);
         });
     }
     Ok(())

@@ -18,6 +18,7 @@ use crate::portal::{CallError, Class, Sent, Work};
 use crate::store::JobId;
 use crate::store::jobs::{self, Job};
 use crate::store::protections::{self, ProtectionReason};
+use crate::store::{control, events};
 
 /// A lead whose deletion the portal refused is left alone this long, doubled each time.
 const FAILED_PROTECTION: SignedDuration = SignedDuration::from_hours(24);
@@ -59,8 +60,9 @@ impl Settling<'_> {
         }
         self.settle(sure).await?;
         if let Some(fault) = stopped {
-            let remedy = crate::portal::remedy(&fault);
-            self.ctx.stop_portal(&fault, remedy, false).await;
+            let row = crate::portal::find(&fault.code, &fault.text, None);
+            let needs_person = row.is_some_and(|row| row.class == Class::StopPortalForPerson);
+            self.ctx.stop_portal(&fault, crate::portal::remedy(&fault), needs_person).await;
         }
         if unsure.is_empty() { Ok(()) } else { self.confirm(unsure).await }
     }
@@ -140,6 +142,7 @@ impl Settling<'_> {
     async fn delete_alone(&self, job: &Job) -> Result<Change, EngineError> {
         let permit = self.ctx.portal.permit(Work::Delete { leads: 1 }).await;
         // The permission may have taken long: what the lead holds now decides.
+        let asked_at = self.ctx.clock.now();
         let lead = match self.ctx.portal.get(job.lead_id).await {
             Ok(Presence::Present(lead)) => lead,
             Ok(Presence::Gone) => {
@@ -151,11 +154,22 @@ impl Settling<'_> {
         if let LastLook::Spare(reason) = last_look(&self.batch.rules, &job.rule, &lead, sent_at) {
             return Ok(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None });
         }
-        let (claim, id) = (self.batch.claim.id, job.id);
-        let again =
-            self.ctx.store.write(move |db| jobs::mark_sent(db, claim, &[(id, None)], sent_at)).await?;
+        let (claim, id, lead_id) = (self.batch.claim.id, job.id, job.lead_id);
+        let again = self
+            .ctx
+            .store
+            .write(move |db| {
+                let stopped = control::paused(db)? || control::portal_stop(db)?.is_some();
+                if stopped || events::any_change_since(db, &[lead_id], asked_at)? {
+                    return Ok(Vec::new());
+                }
+                jobs::mark_sent(db, claim, &[(id, None)], sent_at)
+            })
+            .await?;
         if again.is_empty() {
-            return Ok(self.unknown(&Fault::new("<stale>", "the job changed under the worker")));
+            // Paused, stopped, or changed by a colleague: the first answer was an error, so nothing has happened yet.
+            let due_at = self.ctx.retry_at(sent_at, 0);
+            return Ok(Change::Release { due_at, error: None, give_back: true });
         }
         let attempt = Attempt { sent_at, ..self.attempt(job) };
         let reply = match self.ctx.portal.delete_one(permit, job.lead_id).await {
@@ -165,10 +179,15 @@ impl Settling<'_> {
                 reply_of(&error)
             }
         };
-        if let Some(change) = after_delete(&reply, &attempt) {
-            return Ok(change);
-        }
-        let DeleteReply::Unsure(answer) = reply else { return Ok(self.unknown(&Fault::new("<unsure>", ""))) };
+        let answer = match reply {
+            DeleteReply::Unsure(answer) => answer,
+            // The lead was there a moment ago, and a veto may use the same words.
+            DeleteReply::NotFound => Fault::new("", "not found"),
+            reply => match after_delete(&reply, &attempt) {
+                Some(change) => return Ok(change),
+                None => return Ok(self.unknown(&Fault::new("<unsure>", ""))),
+            },
+        };
         match self.ctx.portal.get(job.lead_id).await {
             Ok(presence) => Ok(after_confirmation(&presence, &answer, true, &attempt).unwrap_or_else(|| {
                 // `alone` leaves nothing open; should it ever, the job is read again rather than lost.
@@ -187,13 +206,13 @@ impl Settling<'_> {
             return Ok(());
         }
         let (claim, now) = (self.batch.claim.id, self.ctx.clock.now());
-        let failed: Vec<LeadId> = self
+        let failed: Vec<(JobId, LeadId)> = self
             .batch
             .claim
             .jobs
             .iter()
             .filter(|job| changes.iter().any(|(id, change)| *id == job.id && is_failure(change)))
-            .map(|job| job.lead_id)
+            .map(|job| (job.id, job.lead_id))
             .collect();
         let outcomes: Vec<(JobId, Outcome)> = changes
             .iter()
@@ -207,8 +226,10 @@ impl Settling<'_> {
             .store
             .write(move |db| {
                 let settled = jobs::settle(db, claim, &changes, now)?;
-                for lead in failed {
-                    let earlier = protections::failures_of_lead(db, lead)?.min(FAILED_DOUBLINGS);
+                for (_, lead) in failed.into_iter().filter(|(job, _)| !settled.stale.contains(job)) {
+                    // The failure that was just written down is one of them.
+                    let earlier =
+                        protections::failures_of_lead(db, lead)?.saturating_sub(1).min(FAILED_DOUBLINGS);
                     let until = now.checked_add(FAILED_PROTECTION * (1 << earlier)).unwrap_or(Timestamp::MAX);
                     protections::protect_lead(db, lead, None, ProtectionReason::Failed, until, now)?;
                 }

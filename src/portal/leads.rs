@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::envelope;
@@ -58,7 +59,7 @@ impl Portal {
             "start": -1,
         });
         let permit = self.inner.gate.list().await;
-        let reply = self.read_with(permit, LIST, &params).await?;
+        let (reply, _) = self.read_with(permit, LIST, &params).await?;
         page(reply.result, after).map_err(|why| CallError::malformed(Some(reply.status), &why))
     }
 
@@ -68,8 +69,16 @@ impl Portal {
     /// # Errors
     /// Every [`CallError`]; [`Class::Malformed`] when a lead comes back that was not asked for.
     pub async fn leads_by_ids(&self, ids: &[LeadId]) -> Result<Vec<Lead>, CallError> {
+        self.leads_by_ids_timed(ids).await.map(|(leads, _)| leads)
+    }
+
+    /// [`Portal::leads_by_ids`] with the moment at which the request left: the leads were read then or later.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn leads_by_ids_timed(&self, ids: &[LeadId]) -> Result<(Vec<Lead>, Timestamp), CallError> {
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), self.inner.clock.now()));
         }
         if ids.len() > PAGE {
             return Err(CallError::refused_here("more than 50 ids in one list"));
@@ -82,8 +91,10 @@ impl Portal {
             "order": { "id": "ASC" },
             "start": -1,
         });
-        let reply = self.read(LIST, &params).await?;
-        asked_for(reply.result, &ids).map_err(|why| CallError::malformed(Some(reply.status), &why))
+        let (reply, sent_at) = self.read_timed(LIST, &params).await?;
+        let leads =
+            asked_for(reply.result, &ids).map_err(|why| CallError::malformed(Some(reply.status), &why))?;
+        Ok((leads, sent_at))
     }
 
     /// Whether a lead exists, and its fields: the only authoritative answer.

@@ -16,6 +16,7 @@ mod snapshot;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -165,6 +166,15 @@ impl Portal {
 
     /// A call that reads, with a permit of its own.
     async fn read(&self, method: &'static str, params: &Value) -> Result<Reply, CallError> {
+        self.read_timed(method, params).await.map(|(reply, _)| reply)
+    }
+
+    /// The same, with the moment at which the request left: what was read is no older.
+    async fn read_timed(
+        &self,
+        method: &'static str,
+        params: &Value,
+    ) -> Result<(Reply, Timestamp), CallError> {
         let permit = self.inner.gate.read(method).await;
         self.read_with(permit, method, params).await
     }
@@ -174,14 +184,15 @@ impl Portal {
         permit: Permit,
         method: &'static str,
         params: &Value,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<(Reply, Timestamp), CallError> {
+        let sent_at = self.inner.clock.now();
         let flight = permit.start(&[method.to_owned()]);
         let exchange = self.exchange(method, params).await;
         let reply = self.conclude(method, exchange, flight, Vec::new())?;
         if let Some(seconds) = reply.cost.seconds {
             self.inner.gate.learn(method, seconds);
         }
-        Ok(reply)
+        Ok((reply, sent_at))
     }
 
     /// Sends one request and reads the reply; the pace learns of it in [`Portal::conclude`].

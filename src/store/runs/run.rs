@@ -196,9 +196,10 @@ pub fn enqueued_counts(
     db.prepare_cached(SQL)?.query_map((rule, rule_text, last), |row| row.get(0).map(unsigned))?.collect()
 }
 
-/// How many leads a rule's event runs have matched since then.
+/// How many leads a rule's event runs have newly matched since then: a lead that waits already and changes again is the
+/// same match.
 pub fn event_matches_since(db: &Connection, rule: &str, since: Timestamp) -> rusqlite::Result<u64> {
-    const SQL: &str = "SELECT coalesce(sum(matched), 0) FROM runs
+    const SQL: &str = "SELECT coalesce(sum(would_enqueue), 0) FROM runs
         WHERE \"trigger\" = 'event' AND rule = ?1 AND started_at >= ?2";
     count_of(db, SQL, (rule, ms(since)))
 }

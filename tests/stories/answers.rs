@@ -1,0 +1,145 @@
+//! What the portal answers to a deletion, and what the service makes of it.
+
+use b24_janitor::core::outcome::Outcome;
+use b24_janitor::sandbox::{Language, NotFoundStyle, SandboxOptions};
+use b24_janitor::store::jobs::{self, Retry};
+
+use crate::world::*;
+
+fn with_method(method: &str) -> String {
+    nightly().replace("timezone", &format!("portal: {{ delete_method: {method} }}\ntimezone"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_a_colleague_deletes_first_is_already_gone_however_the_portal_says_it() {
+    for method in ["crm.lead.delete", "crm.item.delete"] {
+        for not_found in [NotFoundStyle::Item, NotFoundStyle::Lead, NotFoundStyle::Documented] {
+            for (language, restricted) in
+                [(Language::English, false), (Language::Russian, false), (Language::English, true)]
+            {
+                let options = SandboxOptions { not_found, language, restricted, ..SandboxOptions::default() };
+                let mut world = World::with(options, &with_method(method)).await;
+                let leads: Vec<u32> = (0..6).map(|_| world.lead("JUNK")).collect();
+                world.deafen();
+                // Two before they are read, two between their reading and their deletion.
+                let (early, late) = ([leads[0], leads[3]], [leads[1], leads[4]]);
+                let sandbox = world.sandbox.clone();
+                world.tap(true, Seen::reads, 0, {
+                    let sandbox = sandbox.clone();
+                    move || {
+                        for lead in early {
+                            sandbox.colleague_delete(lead);
+                        }
+                        Box::pin(std::future::ready(()))
+                    }
+                });
+                world.tap(true, Seen::deletes, 0, move || {
+                    for lead in late {
+                        sandbox.colleague_delete(lead);
+                    }
+                    Box::pin(std::future::ready(()))
+                });
+                world.run("junk").await;
+                world.settled(HOUR).await;
+                assert!(world.taps_are_used());
+                world.assert_only_deleted(&[leads[2], leads[5]]);
+                for lead in early.into_iter().chain(late) {
+                    let job = world.job(lead).await;
+                    assert_eq!(
+                        job.outcome,
+                        Some(Outcome::AlreadyGone),
+                        "{method} {not_found:?} {language:?} {restricted} {job:?}"
+                    );
+                    assert!(world.copy(lead).await.is_none());
+                }
+                world.assert_adds_up().await;
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_vetoed_lead_behind_a_missing_one_in_a_batch_fails_and_is_never_called_gone() {
+    for restricted in [false, true] {
+        let options = SandboxOptions { restricted, ..SandboxOptions::default() };
+        let mut world = World::with(options, &nightly()).await;
+        let leads: Vec<u32> = (0..8).map(|_| world.lead("JUNK")).collect();
+        let missing = [leads[0], leads[4]];
+        world.sandbox.veto(leads[1], "Keep it!");
+        world.sandbox.veto(leads[6], "Item was not found.");
+        world.sandbox.deny(leads[2]);
+        world.deafen();
+        let sandbox = world.sandbox.clone();
+        world.tap(true, Seen::deletes, 0, move || {
+            for lead in missing {
+                sandbox.colleague_delete(lead);
+            }
+            Box::pin(std::future::ready(()))
+        });
+        world.run("junk").await;
+        world.settled(HOUR).await;
+        let deleted = [leads[3], leads[5], leads[7]];
+        world.assert_only_deleted(&deleted);
+        for lead in [leads[1], leads[2], leads[6]] {
+            let job = world.job(lead).await;
+            // A veto with the very words of "not found", alone, is beyond telling apart by words; the get tells.
+            assert_eq!(job.outcome, Some(Outcome::Failed), "{restricted} {job:?}");
+            assert!(world.exists(lead) && world.copy(lead).await.is_none());
+        }
+        for lead in missing {
+            assert_eq!(world.outcome(lead).await, Some(Outcome::AlreadyGone));
+        }
+        world.assert_adds_up().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_cannot_be_deleted_is_left_alone_for_a_day_then_two_then_four() {
+    let mut world = World::new(0, &nightly()).await;
+    let lead = world.lead("JUNK");
+    world.sandbox.veto(lead, "No.");
+    for days in [1u32, 2, 4] {
+        let run = world.run("junk").await;
+        assert_eq!(run.enqueued, 1, "before {days}");
+        world.settled(HOUR).await;
+        assert_eq!(world.outcome(lead).await, Some(Outcome::Failed));
+        world.stop().await;
+        world.advance(days * DAY - 5 * MINUTE).await;
+        world.start().await;
+        assert_eq!(world.run("junk").await.protected, 1, "within {days} days");
+        world.stop().await;
+        world.advance(10 * MINUTE).await;
+        world.start().await;
+        // What a made-up run of the night enqueues meanwhile is the story of another test.
+        assert!(world.jobs_of(lead).await.len() <= days.trailing_zeros() as usize + 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_job_is_tried_again_when_a_person_asks() {
+    let mut world = World::new(0, &nightly()).await;
+    let lead = world.lead("JUNK");
+    world.sandbox.veto(lead, "No.");
+    world.run("junk").await;
+    world.settled(HOUR).await;
+    let job = world.job(lead).await.id;
+    let now = world.now();
+    world.sandbox.permit(lead);
+    assert_eq!(world.write(move |db| jobs::retry(db, job, now)).await, Retry::Requeued);
+    world.settled(HOUR).await;
+    world.assert_only_deleted(&[lead]);
+    assert_eq!(world.jobs_of(lead).await.len(), 1);
+    world.assert_adds_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_the_webhook_may_not_read_any_more_is_spared_not_called_gone() {
+    let mut world = World::new(0, &nightly().replace("mode: delete", "mode: delete, grace_period: 1h")).await;
+    let lead = world.lead("JUNK");
+    world.run("junk").await;
+    world.sandbox.hide(lead);
+    world.settled(2 * HOUR).await;
+    let job = world.job(lead).await;
+    assert_eq!(job.outcome, Some(Outcome::Spared), "{job:?}");
+    world.assert_only_deleted(&[]);
+}

@@ -1,0 +1,23 @@
+//! Whole stories: the service against the simulated portal, in paused time, each a promise of the program.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test that can't go on has failed"
+)]
+
+mod answers;
+mod caps;
+mod changes;
+mod chaos;
+mod crashes;
+mod events;
+mod faults;
+mod keeping;
+mod selecting;
+mod stops;
+mod wires;
+mod world;

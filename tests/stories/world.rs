@@ -1,0 +1,522 @@
+//! A whole service and its portal in one process, in paused time: nothing waits, and every order of things is exact.
+//!
+//! The store runs inline, since work in another thread would look like idleness and let time run ahead. A crash is a
+//! store that is closed under the running loops: whatever they do afterwards reaches no disk, while a request that has
+//! left goes on at the portal.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use b24_janitor::clock::Clock;
+use b24_janitor::core::lead::LeadId;
+use b24_janitor::core::outcome::Outcome;
+use b24_janitor::core::rule::RuleSet;
+use b24_janitor::engine::evaluator::{self, Evaluated};
+use b24_janitor::engine::{Engine, EngineError, Parts};
+use b24_janitor::metrics::Metrics;
+use b24_janitor::portal::{Portal, PortalOptions, Transport};
+use b24_janitor::rules::{self, Input};
+use b24_janitor::sandbox::{Lead, Sandbox, SandboxOptions};
+use b24_janitor::store::jobs::{Job, JobCounts, JobFilter};
+use b24_janitor::store::runs::{Approval, Run, RunFilter, RunState, Trigger};
+use b24_janitor::store::{OpenOptions, Store, Threads, control, copies, events, jobs, runs};
+use futures_util::future::BoxFuture;
+use jiff::{SignedDuration, Timestamp};
+use rusqlite::types::ValueRef;
+use secrecy::SecretString;
+
+pub(crate) use crate::wires::Seen;
+use crate::wires::{Ear, Tap, Taps, deliver, listener, tapped, watch};
+
+/// When every story begins.
+pub(crate) const START: &str = "2026-06-01T00:00:00Z";
+/// How often the engine looks for the writes of other processes. These stories share the store, hence seldom.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(30);
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) const MINUTE: Duration = Duration::from_secs(60);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The running service.
+pub(crate) struct Service {
+    pub(crate) engine: Engine,
+    pub(crate) store: Store,
+    pub(crate) metrics: Metrics,
+}
+
+/// A portal and a service.
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) sandbox: Sandbox,
+    service: Option<Service>,
+    rules: String,
+    file: PathBuf,
+    taps: Taps,
+    ear: Ear,
+    known: BTreeSet<u32>,
+    _directory: tempfile::TempDir,
+    _watchdog: mpsc::Sender<()>,
+}
+
+/// Rules with the caps out of the way.
+pub(crate) fn rules(rest: &str) -> String {
+    format!(
+        "version: 1\ntimezone: Etc/UTC\ndefaults: {{ mode: delete, limits: {{ max_matches: 100000, max_percent: 100, \
+         deletes_per_day: 100000 }} }}\n{rest}"
+    )
+}
+
+/// One rule that deletes junk at three every night.
+pub(crate) fn nightly() -> String {
+    rules("rules:\n  - { name: junk, schedule: \"0 3 * * *\", match: { stageId: JUNK } }\n")
+}
+
+pub(crate) fn parse(text: &str) -> RuleSet {
+    let input = Input { file: "rules.yaml".to_owned(), bytes: text.as_bytes().to_vec() };
+    match rules::parse(&[input]) {
+        Ok(loaded) => loaded.rules,
+        Err(problems) => {
+            let shown: Vec<String> = problems.iter().map(|problem| problem.render(false)).collect();
+            panic!("{}", shown.join("\n"))
+        }
+    }
+}
+
+pub(crate) fn id(id: u32) -> LeadId {
+    LeadId::try_from(i64::from(id)).unwrap()
+}
+
+pub(crate) fn junk(lead: &Lead) -> bool {
+    &*lead.stage == "JUNK"
+}
+
+impl World {
+    /// A portal of the documented limits with `leads` leads, and a service with these rules.
+    pub(crate) async fn new(leads: usize, rules: &str) -> World {
+        World::with(SandboxOptions { leads, ..SandboxOptions::default() }, rules).await
+    }
+
+    pub(crate) async fn with(options: SandboxOptions, rules: &str) -> World {
+        let mut world = World::unstarted(options, rules);
+        world.start().await;
+        world
+    }
+
+    /// A portal, and a service that is not running yet.
+    pub(crate) fn unstarted(options: SandboxOptions, rules: &str) -> World {
+        let clock = Clock::starting_at(START.parse().unwrap());
+        let sandbox = Sandbox::new(options, clock);
+        let directory = match tempfile::tempdir_in("/dev/shm") {
+            Ok(directory) => directory,
+            Err(_) => tempfile::tempdir().unwrap(),
+        };
+        let ear = Ear::default();
+        tokio::spawn(deliver(sandbox.events(), Arc::clone(&ear)));
+        let known = sandbox.ids_where(|_| true).into_iter().collect();
+        World {
+            clock,
+            service: None,
+            rules: rules.to_owned(),
+            file: directory.path().join("janitor.db"),
+            taps: Taps::default(),
+            ear,
+            known,
+            sandbox,
+            _directory: directory,
+            _watchdog: watch(),
+        }
+    }
+
+    /// Starts the service on the world's file, as at boot.
+    pub(crate) async fn start(&mut self) {
+        let store = Store::open(&self.file, OpenOptions { threads: Threads::Inline, create: true }).unwrap();
+        let rules = parse(&self.rules);
+        let webhook = format!("http://portal.invalid{}", self.sandbox.webhook_path());
+        let taps = self.taps.clone();
+        let router = self.sandbox.router().layer(middleware::from_fn(move |request: Request, next: Next| {
+            tapped(taps.clone(), request, next)
+        }));
+        let portal = Portal::new(
+            Transport::InProcess(router),
+            PortalOptions {
+                webhook: SecretString::from(webhook),
+                limits: rules.portal,
+                clock: self.clock,
+                observer: None,
+                pace: None,
+            },
+        );
+        let metrics = Metrics::new();
+        let parts =
+            Parts { store: store.clone(), portal, clock: self.clock, metrics: metrics.clone(), seed: 7 };
+        let engine = Engine::start(parts, rules).await.unwrap();
+        engine.spawn(LOOK_EVERY);
+        *self.ear.lock().unwrap() = Some(listener(store.clone(), self.clock, metrics.clone()));
+        self.service = Some(Service { engine, store, metrics });
+    }
+
+    /// The power fails: nothing is finished, nothing more is written.
+    pub(crate) async fn kill(&mut self) {
+        let service = self.service.take().expect("the service runs");
+        *self.ear.lock().unwrap() = None;
+        service.store.clone().close().await;
+        service.engine.context().stop.cancel();
+    }
+
+    /// An orderly end.
+    pub(crate) async fn stop(&mut self) {
+        let service = self.service.take().expect("the service runs");
+        *self.ear.lock().unwrap() = None;
+        assert!(service.engine.stop(Duration::from_secs(30)).await, "what was in flight took too long");
+        service.store.close().await;
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        self.kill().await;
+        self.start().await;
+    }
+
+    /// The next request of this kind is the last thing the service does: it reaches the portal if `executed`, and its
+    /// answer never arrives.
+    pub(crate) fn kill_at(&self, wanted: fn(&Seen) -> bool, skip: u32, executed: bool) {
+        let service = self.service();
+        let (store, stop) = (service.store.clone(), service.engine.context().stop.clone());
+        let ear = Arc::clone(&self.ear);
+        self.tap(!executed, wanted, skip, move || {
+            Box::pin(async move {
+                *ear.lock().unwrap() = None;
+                store.close().await;
+                stop.cancel();
+                std::future::pending::<()>().await;
+            })
+        });
+    }
+
+    /// Clears away a service that [`World::kill_at`] ended, and starts it again.
+    pub(crate) async fn start_again(&mut self) {
+        let service = self.service.take().expect("a service was there");
+        assert!(service.engine.context().stop.is_cancelled(), "the service was to be killed and is not");
+        self.start().await;
+    }
+
+    /// Once, when the wanted request arrives at the portal (`before`) or its answer leaves.
+    pub(crate) fn tap(
+        &self,
+        before: bool,
+        wanted: fn(&Seen) -> bool,
+        skip: u32,
+        act: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static,
+    ) {
+        self.taps.0.lock().unwrap().push(Tap { before, skip, wanted, act: Box::new(act) });
+    }
+
+    /// Whether every tap was used.
+    pub(crate) fn taps_are_used(&self) -> bool {
+        self.taps.0.lock().unwrap().is_empty()
+    }
+
+    /// Gives up what has not happened yet.
+    pub(crate) fn forget_taps(&self) {
+        self.taps.0.lock().unwrap().clear();
+    }
+
+    /// The portal's events no longer reach the service.
+    pub(crate) fn deafen(&self) {
+        *self.ear.lock().unwrap() = None;
+    }
+
+    /// They reach it again.
+    pub(crate) fn hear(&self) {
+        let service = self.service();
+        let router = listener(service.store.clone(), self.clock, service.metrics.clone());
+        *self.ear.lock().unwrap() = Some(router);
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        self.service.as_ref().expect("the service runs")
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.service().engine
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Lets time pass, every timer in its order.
+    pub(crate) async fn advance(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// Lets time pass until the clock shows `at`, and a moment more.
+    pub(crate) async fn until(&self, at: &str) {
+        let at: Timestamp = at.parse().unwrap();
+        assert!(at > self.now(), "{at} has passed");
+        self.clock.sleep_until(at).await;
+        self.advance(Duration::from_millis(10)).await;
+    }
+
+    /// Lets time pass until no job is open and no event is pending.
+    pub(crate) async fn settled(&self, at_most: Duration) {
+        let begun = self.now();
+        let last = begun.checked_add(at_most).unwrap();
+        loop {
+            let long = self.now().duration_since(begun) > SignedDuration::from_mins(10);
+            self.advance(if long { MINUTE } else { SECOND }).await;
+            let (counts, events) = self.read(|db| Ok((jobs::counts(db)?, events::counts(db)?))).await;
+            if counts.waiting + counts.running + events.pending == 0 {
+                return;
+            }
+            assert!(self.now() < last, "not settled in time: {counts:?}, {events:?}");
+        }
+    }
+
+    pub(crate) async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> T {
+        self.service().store.read(run).await.unwrap()
+    }
+
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> T {
+        self.service().store.write(run).await.unwrap()
+    }
+
+    pub(crate) async fn reload(&mut self, rules: &str) {
+        self.engine().reload(parse(rules)).await.unwrap();
+        rules.clone_into(&mut self.rules);
+    }
+
+    /// What the next start reads, as an editor would leave it.
+    pub(crate) fn edit(&mut self, rules: &str) {
+        rules.clone_into(&mut self.rules);
+    }
+
+    /// `run RULE`.
+    pub(crate) async fn run(&self, rule: &str) -> Run {
+        match self.try_run(rule).await.unwrap() {
+            Evaluated::Run(run) => *run,
+            Evaluated::SkippedHeld(held) => panic!("skipped for held run {held}"),
+        }
+    }
+
+    pub(crate) async fn try_run(&self, rule: &str) -> Result<Evaluated, EngineError> {
+        let rules = self.engine().context().rules();
+        let named = rules.rule(rule).expect("the rule is in the rules");
+        evaluator::evaluate(self.engine().context(), &rules, named, Trigger::Manual).await
+    }
+
+    /// `approve RUN --count N`.
+    pub(crate) async fn approve(&self, run: &Run, count: u64) -> Approval {
+        let (rules, now, id, name) = (self.engine().context().rules(), self.now(), run.id, run.rule.clone());
+        self.write(move |db| {
+            let rule = rules.rule(&name);
+            let text = rule.map(|rule| rule.text());
+            let mode = rule.map(|rule| rule.mode).unwrap_or_default();
+            let grace = rule.map_or(0, |rule| rule.grace_period.seconds().unsigned_abs());
+            runs::approve(db, id, count, text.as_deref(), mode, grace, now)
+        })
+        .await
+    }
+
+    pub(crate) async fn pause(&self, paused: bool) {
+        let now = self.now();
+        self.write(move |db| control::set_paused(db, paused, now)).await;
+    }
+
+    /// Every job, by id.
+    pub(crate) async fn jobs(&self) -> Vec<Job> {
+        let filter = JobFilter { limit: 100_000, ..JobFilter::default() };
+        self.read(move |db| jobs::list(db, &filter)).await
+    }
+
+    /// The jobs of a lead, the first first.
+    pub(crate) async fn jobs_of(&self, lead: u32) -> Vec<Job> {
+        let filter = JobFilter { lead: Some(id(lead)), limit: 1000, ..JobFilter::default() };
+        self.read(move |db| jobs::list(db, &filter)).await
+    }
+
+    /// The last job of a lead.
+    pub(crate) async fn job(&self, lead: u32) -> Job {
+        self.jobs_of(lead).await.pop().unwrap_or_else(|| panic!("lead {lead} has no job"))
+    }
+
+    pub(crate) async fn outcome(&self, lead: u32) -> Option<Outcome> {
+        self.job(lead).await.outcome
+    }
+
+    pub(crate) async fn counts(&self) -> JobCounts {
+        self.read(jobs::counts).await
+    }
+
+    /// Every run, the first first.
+    pub(crate) async fn runs(&self) -> Vec<Run> {
+        let filter = RunFilter { limit: 10_000, ..RunFilter::default() };
+        let mut runs = self.read(move |db| runs::list(db, &filter)).await;
+        runs.reverse();
+        runs
+    }
+
+    pub(crate) async fn last_run(&self) -> Run {
+        self.runs().await.pop().expect("a rule ran")
+    }
+
+    pub(crate) async fn copy(&self, lead: u32) -> Option<copies::Copy> {
+        self.read(move |db| copies::get(db, id(lead))).await
+    }
+
+    pub(crate) async fn stopped(&self) -> bool {
+        self.read(|db| Ok(control::portal_stop(db)?.is_some())).await
+    }
+
+    /// Adds a lead without an event and counts it among the known ones.
+    pub(crate) fn lead(&mut self, stage: &str) -> u32 {
+        let mut lead = Lead::new("a lead", self.now());
+        lead.move_to(stage, lead.created);
+        self.place(lead)
+    }
+
+    pub(crate) fn place(&mut self, lead: Lead) -> u32 {
+        let id = self.sandbox.insert(lead);
+        self.known.insert(id);
+        id
+    }
+
+    /// A form adds a lead, with its event.
+    pub(crate) fn arrives(&mut self, lead: Lead) -> u32 {
+        let id = self.sandbox.add_lead(lead);
+        self.known.insert(id);
+        id
+    }
+
+    /// A lead of this stage, created now.
+    pub(crate) fn fresh(&self, stage: &str) -> Lead {
+        let mut lead = Lead::new("a lead", self.now());
+        lead.move_to(stage, lead.created);
+        lead
+    }
+
+    pub(crate) fn exists(&self, lead: u32) -> bool {
+        self.sandbox.lead(lead).is_some()
+    }
+
+    /// Exactly these are gone by our hand, and every other known lead is there or was deleted by a colleague.
+    pub(crate) fn assert_only_deleted(&self, expected: &[u32]) {
+        let expected: BTreeSet<u32> = expected.iter().copied().collect();
+        let stats = self.sandbox.stats();
+        let of = |colleague: bool| {
+            let by = stats.deletions.iter().filter(move |gone| (gone.by == "colleague") == colleague);
+            by.map(|gone| gone.id).collect::<Vec<u32>>()
+        };
+        let ours = of(false);
+        let deleted: BTreeSet<u32> = ours.iter().copied().collect();
+        let wrong: Vec<_> = deleted.difference(&expected).collect();
+        let missed: Vec<_> = expected.difference(&deleted).collect();
+        assert!(wrong.is_empty(), "deleted and should not be: {wrong:?}");
+        assert!(missed.is_empty(), "should be deleted and are not: {missed:?}");
+        assert_eq!(ours.len(), deleted.len(), "a lead was deleted twice");
+        let colleagues: BTreeSet<u32> = of(true).into_iter().collect();
+        for lead in &self.known {
+            assert!(
+                self.exists(*lead) != (deleted.contains(lead) || colleagues.contains(lead)),
+                "lead {lead}"
+            );
+        }
+    }
+
+    /// The numbers of every enqueued and held run add up, and every finished job tells a consistent story.
+    pub(crate) async fn assert_adds_up(&self) {
+        let runs = self.runs().await;
+        let jobs = self.jobs().await;
+        let mut by_run: BTreeMap<i64, u64> = BTreeMap::new();
+        for job in &jobs {
+            *by_run.entry(job.run_id.0).or_default() += 1;
+            assert_eq!(job.outcome.is_some(), job.finished_at.is_some(), "{job:?}");
+        }
+        for run in &runs {
+            match run.state {
+                RunState::Enqueued => {
+                    assert_eq!(run.matched, run.protected + run.already_waiting + run.enqueued, "{run:?}");
+                    assert_eq!(by_run.get(&run.id.0).copied().unwrap_or(0), run.enqueued, "{run:?}");
+                }
+                RunState::Held => {
+                    assert_eq!(
+                        run.matched,
+                        run.protected + run.already_waiting + run.would_enqueue,
+                        "{run:?}"
+                    );
+                }
+                RunState::Running | RunState::Planned | RunState::Failed => {}
+            }
+            if run.state != RunState::Enqueued {
+                assert_eq!(by_run.get(&run.id.0), None, "{run:?} has jobs");
+            }
+        }
+        for job in &jobs {
+            let attempts = {
+                let id = job.id;
+                self.read(move |db| jobs::attempts_of(db, id)).await
+            };
+            if job.finished_at.is_some() {
+                assert!(attempts.iter().all(|line| line.ended_at.is_some()), "{job:?} {attempts:?}");
+            }
+            let ours = self.sandbox.stats().deletions;
+            if job.outcome == Some(Outcome::Deleted) {
+                assert!(
+                    ours.iter().any(|gone| gone.id == job.lead_id.get() && gone.by != "colleague"),
+                    "{job:?} says deleted, the portal does not"
+                );
+                assert!(!attempts.is_empty(), "{job:?}");
+            }
+        }
+    }
+
+    /// No request was refused for our pace.
+    pub(crate) fn assert_within_limits(&self) {
+        let stats = self.sandbox.stats();
+        assert_eq!((stats.refused_503, stats.refused_429), (0, 0), "the portal refused for our pace");
+    }
+
+    /// Every text of the database, by table, copies apart.
+    pub(crate) async fn dump(&self) -> Vec<(String, String)> {
+        self.read(|db| {
+            let tables: Vec<String> = db
+                .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")?
+                .query_map([], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            let mut texts = Vec::new();
+            for table in tables.into_iter().filter(|table| table != "copies") {
+                let mut statement = db.prepare(&format!("SELECT * FROM {table}"))?;
+                let columns = statement.column_count();
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    for column in 0..columns {
+                        if let ValueRef::Text(text) = row.get_ref(column)? {
+                            texts.push((table.clone(), String::from_utf8_lossy(text).into_owned()));
+                        }
+                    }
+                }
+            }
+            Ok(texts)
+        })
+        .await
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // The loops of this world must not run on beside those of the next one in the same story.
+        if let Some(service) = &self.service {
+            service.engine.context().stop.cancel();
+        }
+    }
+}
