@@ -153,7 +153,7 @@ impl Portal {
         self.inner.gate.snapshot(self.inner.endpoint.host(), self.inner.clock.now())
     }
 
-    /// A number that differs once a new [`Portal::pace_snapshot`] would.
+    /// A number that differs once a new [`Portal::pace_snapshot`] would tell the next process more.
     pub fn pace_changes(&self) -> u64 {
         self.inner.gate.changes()
     }

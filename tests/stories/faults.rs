@@ -40,7 +40,7 @@ macro_rules! drains {
 }
 
 fn html(status: u16) -> Fault {
-    Fault::new(FaultKind::Html { status }).on("batch")
+    Fault::new(FaultKind::Html { status }).on("crm.lead.delete")
 }
 
 fn ok_with_error(code: &str) -> Fault {
@@ -48,10 +48,10 @@ fn ok_with_error(code: &str) -> Fault {
 }
 
 drains! {
-    lost_replies_to_batches: Fault::new(FaultKind::Drop).on("batch").nth(1, 2);
+    lost_replies_to_batches: Fault::new(FaultKind::Drop).on("crm.lead.delete").nth(1, 2);
     lost_replies_to_anything: Fault::new(FaultKind::Drop).with_probability(0.3);
-    replies_that_come_after_the_client_gave_up: Fault::new(FaultKind::Late { seconds: 80.0 }).on("batch").nth(1, 2);
-    replies_that_come_late: Fault::new(FaultKind::Late { seconds: 61.0 }).on("batch").nth(0, 3);
+    replies_that_come_after_the_client_gave_up: Fault::new(FaultKind::Late { seconds: 80.0 }).on("crm.lead.delete").nth(1, 2);
+    replies_that_come_late: Fault::new(FaultKind::Late { seconds: 61.0 }).on("crm.lead.delete").nth(0, 3);
     lists_that_always_come_late: Fault::new(FaultKind::Late { seconds: 3.0 }).on("crm.item.list");
     lists_that_come_late: Fault::new(FaultKind::Late { seconds: 5.0 }).on("crm.item.list").nth(0, 6);
     truncated_replies: Fault::new(FaultKind::Truncated).with_probability(0.4);
@@ -62,18 +62,18 @@ drains! {
     a_page_with_status_503: html(503).nth(0, 3);
     a_page_with_status_503_after_the_work: html(503).nth(0, 3).after_executing();
     a_fatal_error: Fault::new(FaultKind::Fatal).with_probability(0.4);
-    a_fatal_error_after_the_work: Fault::new(FaultKind::Fatal).on("batch").nth(0, 2).after_executing();
+    a_fatal_error_after_the_work: Fault::new(FaultKind::Fatal).on("crm.lead.delete").nth(0, 2).after_executing();
     an_empty_reply: Fault::new(FaultKind::Empty).with_probability(0.4);
-    an_empty_reply_after_the_work: Fault::new(FaultKind::Empty).on("batch").nth(0, 2).after_executing();
+    an_empty_reply_after_the_work: Fault::new(FaultKind::Empty).on("crm.lead.delete").nth(0, 2).after_executing();
     a_redirect: Fault::new(FaultKind::Redirect { to: "https://elsewhere.example".to_owned() }).nth(2, 1);
     a_redirect_after_the_work:
-        Fault::new(FaultKind::Redirect { to: "https://elsewhere.example".to_owned() }).on("batch").nth(1, 1)
+        Fault::new(FaultKind::Redirect { to: "https://elsewhere.example".to_owned() }).on("crm.lead.delete").nth(1, 1)
             .after_executing();
     an_internal_error_under_200: ok_with_error("INTERNAL_SERVER_ERROR").nth(0, 3);
-    an_unknown_error_under_200: ok_with_error("WHO_KNOWS").on("batch").nth(0, 2);
+    an_unknown_error_under_200: ok_with_error("WHO_KNOWS").on("crm.lead.delete").nth(0, 2);
     a_rate_refusal_under_200: ok_with_error("QUERY_LIMIT_EXCEEDED").nth(0, 3);
-    commands_missing_from_a_batch: Fault::new(FaultKind::MissingKeys { count: 4 }).on("batch").nth(0, 4);
-    all_commands_missing_from_a_batch: Fault::new(FaultKind::MissingKeys { count: 50 }).on("batch").nth(0, 2);
+    commands_missing_from_a_batch: Fault::new(FaultKind::MissingKeys { count: 4 }).on("crm.lead.delete").nth(0, 4);
+    all_commands_missing_from_a_batch: Fault::new(FaultKind::MissingKeys { count: 50 }).on("crm.lead.delete").nth(0, 2);
     refused_connections: Fault::new(FaultKind::Refuse).with_probability(0.4);
 }
 
@@ -82,7 +82,7 @@ async fn a_deletion_without_an_answer_is_looked_at_when_the_portal_can_no_longer
     let mut world = World::new(0, &nightly()).await;
     let lead = world.lead("JUNK");
     world.deafen();
-    world.sandbox.set_fault(Fault::new(FaultKind::Drop).on("batch").nth(0, 1));
+    world.sandbox.set_fault(Fault::new(FaultKind::Drop).on("crm.lead.delete").nth(0, 1));
     let sent = world.now();
     world.run("junk").await;
     world.advance(SECOND).await;
@@ -102,7 +102,7 @@ async fn an_unanswered_deletion_that_the_portals_event_confirms_is_settled_by_it
     let mut world = World::new(0, &nightly()).await;
     let lead = world.lead("JUNK");
     world.deafen();
-    world.sandbox.set_fault(Fault::new(FaultKind::Drop).on("batch").nth(0, 1));
+    world.sandbox.set_fault(Fault::new(FaultKind::Drop).on("crm.lead.delete").nth(0, 1));
     world.run("junk").await;
     world.advance(SECOND).await;
     world.hear();
@@ -119,7 +119,7 @@ async fn a_lead_that_survived_a_lost_request_and_was_revived_is_spared() {
     let mut world = World::new(0, &nightly()).await;
     let lead = world.lead("JUNK");
     world.deafen();
-    world.sandbox.set_fault(Fault::new(FaultKind::Refuse).on("batch").nth(0, 1));
+    world.sandbox.set_fault(Fault::new(FaultKind::Refuse).on("crm.lead.delete").nth(0, 1));
     world.run("junk").await;
     world.advance(10 * SECOND).await;
     world.sandbox.colleague_update(lead, |lead| lead.stage = "IN_PROCESS".into());
