@@ -397,7 +397,7 @@ impl Lane {
             };
             if let Some(protection) = protected.get(&job.lead_id) {
                 let reason = format!("protected: {}", protection.reason.as_str());
-                changes.push((job.id, finish(Outcome::Spared, Some(reason))));
+                changes.push((job.id, spared(reason)));
                 continue;
             }
             match last_look(&batch.rules, &job.rule, lead, now) {
