@@ -32,10 +32,11 @@ pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Fai
             }
         }
         Whose::Ours(lock) => {
-            let exists = settings.db.exists();
+            // A local application's renewed tokens must not go with a scratch file.
+            let exists = settings.db.exists() || settings.oauth.is_some();
             let scratch = std::env::temp_dir().join(format!("b24-janitor-plan-{}.db", std::process::id()));
             let path = if exists { settings.db.clone() } else { scratch.clone() };
-            let store = workshop::open_store(&path, !exists)?;
+            let store = workshop::open_store(&path, true)?;
             let done = plan_here(settings, rules, store.clone(), &names, out).await;
             store.close().await;
             if !exists {
@@ -60,7 +61,7 @@ async fn plan_here(
     out: Out,
 ) -> Result<(), Failure> {
     let metrics = Metrics::new();
-    let portal = workshop::portal(settings, &rules, &metrics)?;
+    let portal = workshop::portal(settings, &rules, &metrics, &store)?;
     let ctx = Context::observing(workshop::parts(store, portal, metrics), rules);
     let rules = ctx.rules();
     for name in names {

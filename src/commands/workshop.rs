@@ -9,11 +9,12 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::failure::Failure;
 use super::print::{Out, complain};
+use super::tokens;
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
 use crate::engine::{Engine, Parts};
 use crate::metrics::Metrics;
-use crate::portal::{Observer, Portal, PortalOptions};
+use crate::portal::{Access, Observer, Portal, PortalOptions};
 use crate::rules;
 use crate::settings::{Flags, LogFormat, Need, Settings, Source};
 use crate::store::{Lock, LockError, OpenError, OpenOptions, Store, Threads};
@@ -113,9 +114,25 @@ pub(super) fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Fail
     })
 }
 
-/// The portal's client; its exchanges are counted in `metrics`.
-pub(super) fn portal(settings: &Settings, rules: &RuleSet, metrics: &Metrics) -> Result<Portal, Failure> {
-    observed_portal(settings, rules, metrics, Arc::new(|_| ()))
+/// The portal's client; its exchanges are counted in `metrics`, and a local application's tokens are kept in `store`.
+pub(super) fn portal(
+    settings: &Settings,
+    rules: &RuleSet,
+    metrics: &Metrics,
+    store: &Store,
+) -> Result<Portal, Failure> {
+    observed_portal(settings, rules, metrics, store, Arc::new(|_| ()))
+}
+
+/// The same for a command that needs no database of its own; with a webhook none is opened.
+pub(super) fn portal_alone(
+    settings: &Settings,
+    rules: &RuleSet,
+    metrics: &Metrics,
+) -> Result<(Portal, Option<Store>), Failure> {
+    let store = settings.oauth.is_some().then(|| open_store(&settings.db, true)).transpose()?;
+    let access = access(settings, store.as_ref())?;
+    Ok((portal_with(access, rules, metrics, Arc::new(|_| ()))?, store))
 }
 
 /// The portal's client; its exchanges are counted in `metrics`, and `also` hears of them.
@@ -123,26 +140,36 @@ pub(super) fn observed_portal(
     settings: &Settings,
     rules: &RuleSet,
     metrics: &Metrics,
+    store: &Store,
     also: Observer,
 ) -> Result<Portal, Failure> {
-    let Some(webhook) = &settings.webhook else {
-        return Err(Failure::usage("B24_WEBHOOK_URL is not set: this command asks the portal"));
-    };
+    portal_with(access(settings, Some(store))?, rules, metrics, also)
+}
+
+fn access(settings: &Settings, store: Option<&Store>) -> Result<Access, Failure> {
+    match (&settings.webhook, &settings.oauth, store) {
+        (Some(webhook), _, _) => Ok(Access::Webhook(webhook.secret())),
+        (None, Some(oauth), Some(store)) => Ok(tokens::access(oauth, store)),
+        (None, Some(_), None) | (None, None, _) => {
+            Err(Failure::usage("B24_WEBHOOK_URL is not set: this command asks the portal"))
+        }
+    }
+}
+
+fn portal_with(
+    access: Access,
+    rules: &RuleSet,
+    metrics: &Metrics,
+    also: Observer,
+) -> Result<Portal, Failure> {
     let transport = Portal::http().map_err(|error| Failure::Failed(anyhow::Error::new(error)))?;
     let counted = counting(metrics.clone());
     let observer: Observer = Arc::new(move |call| {
         counted(call);
         also(call);
     });
-    Ok(Portal::new(
-        transport,
-        PortalOptions {
-            webhook: webhook.secret(),
-            limits: rules.portal,
-            clock: Clock::System,
-            observer: Some(observer),
-        },
-    ))
+    let (limits, observer) = (rules.portal, Some(observer));
+    Ok(Portal::new(transport, PortalOptions { access, limits, clock: Clock::System, observer }))
 }
 
 /// Counts exchanges with the portal.
@@ -168,6 +195,6 @@ pub(super) async fn engine(
     store: Store,
     metrics: Metrics,
 ) -> Result<Engine, Failure> {
-    let portal = portal(settings, &rules, &metrics)?;
+    let portal = portal(settings, &rules, &metrics, &store)?;
     Ok(Engine::start(parts(store, portal, metrics), rules).await?)
 }
