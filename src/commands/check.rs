@@ -125,11 +125,8 @@ fn hints(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> 
 }
 
 async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
-    let (portal, store) = workshop::portal_alone(settings, rules, &Metrics::new())?;
+    let portal = workshop::portal(settings, rules, None, &Metrics::new())?;
     let findings = online::check(&portal, rules).await;
-    if let Some(store) = store {
-        store.close().await;
-    }
     let mut wrong = 0;
     for Finding { severity, code, file, line, message, help } in &findings {
         let is_error = *severity == "error";

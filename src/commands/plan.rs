@@ -61,7 +61,7 @@ async fn plan_here(
     out: Out,
 ) -> Result<(), Failure> {
     let metrics = Metrics::new();
-    let portal = workshop::portal(settings, &rules, &metrics, &store)?;
+    let portal = workshop::portal(settings, &rules, Some(&store), &metrics)?;
     let ctx = Context::observing(workshop::parts(store, portal, metrics), rules);
     let rules = ctx.rules();
     for name in names {

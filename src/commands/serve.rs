@@ -60,7 +60,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let metrics = Metrics::new();
     metrics.reload(true);
     let health = Health::new(store.clone());
-    let portal = workshop::observed_portal(&settings, &rules, &metrics, &store, health.observer())?;
+    let portal = workshop::observed_portal(&settings, &rules, Some(&store), &metrics, health.observer())?;
     health.set_portal(portal.clone());
     let public = match public_socket {
         Some(listener) => listener,

@@ -114,62 +114,51 @@ pub(super) fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Fail
     })
 }
 
-/// The portal's client; its exchanges are counted in `metrics`, and a local application's tokens are kept in `store`.
+/// The portal's client; its exchanges are counted in `metrics`.
 pub(super) fn portal(
     settings: &Settings,
     rules: &RuleSet,
+    store: Option<&Store>,
     metrics: &Metrics,
-    store: &Store,
 ) -> Result<Portal, Failure> {
-    observed_portal(settings, rules, metrics, store, Arc::new(|_| ()))
+    observed_portal(settings, rules, store, metrics, Arc::new(|_| ()))
 }
 
-/// The same for a command that needs no database of its own; with a webhook none is opened.
-pub(super) fn portal_alone(
-    settings: &Settings,
-    rules: &RuleSet,
-    metrics: &Metrics,
-) -> Result<(Portal, Option<Store>), Failure> {
-    let store = settings.oauth.is_some().then(|| open_store(&settings.db, true)).transpose()?;
-    let access = access(settings, store.as_ref())?;
-    Ok((portal_with(access, rules, metrics, Arc::new(|_| ()))?, store))
-}
-
-/// The portal's client; its exchanges are counted in `metrics`, and `also` hears of them.
+/// As [`portal`]; `also` hears of the exchanges.
 pub(super) fn observed_portal(
     settings: &Settings,
     rules: &RuleSet,
-    metrics: &Metrics,
-    store: &Store,
-    also: Observer,
-) -> Result<Portal, Failure> {
-    portal_with(access(settings, Some(store))?, rules, metrics, also)
-}
-
-fn access(settings: &Settings, store: Option<&Store>) -> Result<Access, Failure> {
-    match (&settings.webhook, &settings.oauth, store) {
-        (Some(webhook), _, _) => Ok(Access::Webhook(webhook.secret())),
-        (None, Some(oauth), Some(store)) => Ok(tokens::access(oauth, store)),
-        (None, Some(_), None) | (None, None, _) => {
-            Err(Failure::usage("B24_WEBHOOK_URL is not set: this command asks the portal"))
-        }
-    }
-}
-
-fn portal_with(
-    access: Access,
-    rules: &RuleSet,
+    store: Option<&Store>,
     metrics: &Metrics,
     also: Observer,
 ) -> Result<Portal, Failure> {
+    let access = access(settings, store)?;
     let transport = Portal::http().map_err(|error| Failure::Failed(anyhow::Error::new(error)))?;
     let counted = counting(metrics.clone());
     let observer: Observer = Arc::new(move |call| {
         counted(call);
         also(call);
     });
-    let (limits, observer) = (rules.portal, Some(observer));
-    Ok(Portal::new(transport, PortalOptions { access, limits, clock: Clock::System, observer }))
+    Ok(Portal::new(
+        transport,
+        PortalOptions { access, limits: rules.portal, clock: Clock::System, observer: Some(observer) },
+    ))
+}
+
+/// How the portal knows us. A local application's tokens are kept in the database even by a command that needs it for
+/// nothing else: a renewed token that is not kept is lost to the service as well.
+fn access(settings: &Settings, store: Option<&Store>) -> Result<Access, Failure> {
+    match (&settings.webhook, &settings.oauth) {
+        (Some(webhook), _) => Ok(Access::Webhook(webhook.secret())),
+        (None, Some(oauth)) => {
+            let store = match store {
+                Some(store) => store.clone(),
+                None => open_store(&settings.db, true)?,
+            };
+            Ok(tokens::access(oauth, store))
+        }
+        (None, None) => Err(Failure::usage("B24_WEBHOOK_URL is not set: this command asks the portal")),
+    }
 }
 
 /// Counts exchanges with the portal.
@@ -195,6 +184,6 @@ pub(super) async fn engine(
     store: Store,
     metrics: Metrics,
 ) -> Result<Engine, Failure> {
-    let portal = portal(settings, &rules, &metrics, &store)?;
+    let portal = portal(settings, &rules, Some(&store), &metrics)?;
     Ok(Engine::start(parts(store, portal, metrics), rules).await?)
 }
