@@ -128,7 +128,7 @@ impl Reader<'_> {
                 self.problem(
                     name,
                     None,
-                    format!("it is not set, and {} is", given.join(", ")),
+                    format!("it is not set, though a local application is meant by {}", given.join(", ")),
                     "a local application needs B24_PORTAL_URL, B24_OAUTH_CLIENT_ID, B24_OAUTH_CLIENT_SECRET and \
                      B24_OAUTH_REFRESH_TOKEN; set them all, or B24_WEBHOOK_URL and none of them",
                 );

@@ -26,7 +26,7 @@ use b24_janitor::sandbox::{Lead, OauthApp, Sandbox, SandboxOptions};
 use http_body_util::BodyExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
-use tokio::time::{advance, sleep, timeout};
+use tokio::time::{Instant, advance, sleep, timeout};
 use tower::ServiceExt;
 
 const CLIENT: &str = "local.573ad8a0346747.09223434";
@@ -205,6 +205,29 @@ async fn calls_that_meet_an_expired_token_wait_for_one_renewal_and_are_repeated_
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_repeated_call_keeps_to_the_pace_and_both_are_observed() {
+    let (sandbox, _, _) = rehearsal();
+    let (safe, clock) = (Safe::default(), clock());
+    let records: Arc<Mutex<Vec<&'static str>>> = Arc::default();
+    let seen = Arc::clone(&records);
+    let portal = Portal::new(
+        Transport::InProcess(safe.diary.of(sandbox.router())),
+        PortalOptions {
+            access: Access::OAuth(application(safe.vault(), "https://portal.example")),
+            limits: PortalLimits { requests_per_second: 0.1, burst: 1, ..PortalLimits::default() },
+            clock,
+            observer: Some(Arc::new(move |record| seen.lock().unwrap().push(record.result))),
+        },
+    );
+    portal.probe().await.unwrap();
+    advance(HOUR).await;
+    let began = Instant::now();
+    portal.probe().await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(*records.lock().unwrap(), ["ok", "token_expired", "ok"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_token_is_renewed_when_it_is_refused_and_not_before() {
     let (_sandbox, portal, safe) = rehearsal();
     for _ in 0..4 {
@@ -258,12 +281,15 @@ async fn tokens_that_cannot_be_stored_are_not_used_and_are_stored_later_without_
 
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_gives_up_does_not_lose_the_new_tokens() {
-    let (sandbox, _, _) = rehearsal();
-    let safe = Safe { slow: true, ..Safe::default() };
-    let portal = portal(sandbox.router(), &safe, clock());
-    timeout(Duration::from_millis(100), portal.probe()).await.unwrap_err();
-    portal.probe().await.unwrap();
-    assert_eq!(safe.diary.count("renew"), 1);
+    // On the way to the authorisation server, and on the way to the disk.
+    for patience in [5, 100] {
+        let (sandbox, _, _) = rehearsal();
+        let safe = Safe { slow: true, ..Safe::default() };
+        let portal = portal(sandbox.router(), &safe, clock());
+        timeout(Duration::from_millis(patience), portal.probe()).await.unwrap_err();
+        portal.probe().await.unwrap();
+        assert_eq!(safe.diary.count("renew"), 1, "{patience} ms");
+    }
 }
 
 #[tokio::test(start_paused = true)]
