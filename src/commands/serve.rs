@@ -78,7 +78,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let metrics = Metrics::new();
     metrics.reload(true);
     let health = Health::new(store.clone());
-    let portal = workshop::observed_portal(&settings, &rules, &metrics, health.observer())?;
+    let portal = workshop::observed_portal(&settings, &rules, Some(&store), &metrics, health.observer())?;
     health.set_portal(portal.clone());
     let public = match public_socket {
         Some(listener) => listener,
@@ -140,7 +140,7 @@ fn serve_public(
         info!("B24_APPLICATION_TOKEN is not set: no events are received, rules run by their schedules");
         None
     } else {
-        let host = settings.webhook.as_ref().map(crate::settings::WebhookUrl::host);
+        let host = settings.portal_host();
         Some(intake::intake(engine.context(), settings.application_tokens.clone(), host, tasks))
     };
     tasks.spawn(listen::serve(listener, http::public(intake), stop.clone().cancelled_owned(), HTTP_GRACE));

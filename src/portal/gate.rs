@@ -170,7 +170,7 @@ impl Gate {
 
     /// Waits for a place in the bucket and takes it at the moment it is free, so that a 503 met by others meanwhile
     /// still counts, and giving up while waiting takes nothing.
-    async fn place(&self) {
+    pub(super) async fn place(&self) {
         let _turn = self.requests.lock().await;
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
