@@ -72,14 +72,15 @@ async fn a_drain_during_which_the_token_expires_renews_it_once_and_loses_nothing
     let rule = rules.rule("all-junk").unwrap();
     let run = evaluator::evaluate(engine.context(), &rules, rule, Trigger::Manual).await.unwrap();
     let Evaluated::Run(run) = run else { panic!("the run is skipped") };
-    let run = run.id;
+    let (name, since) = (run.rule, run.started_at);
     engine.spawn_worker();
     let mut looks = 0;
     let progress = loop {
         sleep(Duration::from_secs(1)).await;
         looks += 1;
         let now = clock.now();
-        let progress = store.read(move |db| jobs::progress_of_run(db, run, now)).await.unwrap();
+        let name = name.clone();
+        let progress = store.read(move |db| jobs::progress_of_rule(db, &name, since, now)).await.unwrap();
         if progress.due + progress.running + progress.later == 0 {
             break progress;
         }
