@@ -5,6 +5,7 @@
 //! `Debug`, no [`Problem`] and no flag.
 
 mod address;
+mod oauth;
 mod reader;
 mod source;
 mod webhook_url;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Serialize;
 
+pub use oauth::{OAuthSettings, ServerUrl};
 use reader::Reader;
 pub use source::Source;
 pub use webhook_url::{WebhookUrl, WebhookUrlError};
@@ -40,7 +42,7 @@ pub struct Flags {
 /// What a command can't do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
-    /// It talks to the portal: the webhook's address is required.
+    /// It talks to the portal: a webhook's address or a local application is required.
     Portal,
     /// It works on files and the database only.
     NoPortal,
@@ -58,8 +60,10 @@ pub enum LogFormat {
 /// The settings, checked.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `B24_WEBHOOK_URL`; always there under [`Need::Portal`].
+    /// `B24_WEBHOOK_URL`; under [`Need::Portal`] it or [`Settings::oauth`] is there, never both.
     pub webhook: Option<WebhookUrl>,
+    /// `B24_PORTAL_URL` and `B24_OAUTH_…`: a local application instead of a webhook.
+    pub oauth: Option<OAuthSettings>,
     /// `B24_APPLICATION_TOKEN`: the outgoing webhook's tokens. Without one no event is accepted.
     pub application_tokens: Vec<SecretString>,
     /// `JANITOR_RULES`: a file, or a directory of them. Not looked at here.
@@ -114,9 +118,8 @@ impl Settings {
     /// Every problem there is, in the order of the documentation's table.
     pub fn load(flags: &Flags, source: &Source, need: Need) -> Result<Settings, Vec<Problem>> {
         let mut reader = Reader::new(source);
-        let webhook = reader.webhook(need);
+        let (webhook, oauth) = reader.access(need);
         let application_tokens = reader.application_tokens();
-        reader.refuse_oauth();
         let rules = reader.path("JANITOR_RULES", "--rules", flags.rules.as_deref(), "rules.yaml");
         let db = reader.path("JANITOR_DB", "--db", flags.db.as_deref(), "janitor.db");
         reader.check_db(&db);
@@ -135,6 +138,7 @@ impl Settings {
             {
                 Ok(Settings {
                     webhook,
+                    oauth,
                     application_tokens,
                     rules,
                     db,
@@ -149,6 +153,13 @@ impl Settings {
             }
             _ => Err(reader.problems),
         }
+    }
+
+    /// The portal's host, with a port if it isn't the usual one; `None` where neither a webhook nor an application is
+    /// set.
+    pub fn portal_host(&self) -> Option<String> {
+        let application = || self.oauth.as_ref().map(|oauth| oauth.portal.host().to_owned());
+        self.webhook.as_ref().map(WebhookUrl::host).or_else(application)
     }
 }
 

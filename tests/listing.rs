@@ -14,7 +14,7 @@ use b24_janitor::clock::Clock;
 use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::DeleteReply;
 use b24_janitor::core::rule::PortalLimits;
-use b24_janitor::portal::{CallError, Class, Page, Portal, PortalOptions, Transport, Work};
+use b24_janitor::portal::{Access, CallError, Class, Page, Portal, PortalOptions, Transport, Work};
 use b24_janitor::sandbox::{BatchCharge, Fault, FaultKind, Lead, Sandbox, SandboxOptions};
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -25,7 +25,8 @@ const NOW: &str = "2026-11-25T00:00:00Z";
 
 fn portal_of(router: Router, path: &str, clock: Clock, limits: PortalLimits) -> Portal {
     let webhook = SecretString::from(format!("https://portal.example{path}"));
-    let options = PortalOptions { webhook, limits, clock, observer: None, pace: None };
+    let options =
+        PortalOptions { access: Access::Webhook(webhook), limits, clock, observer: None, pace: None };
     Portal::new(Transport::InProcess(router), options)
 }
 

@@ -11,7 +11,7 @@ use b24_janitor::core::age::Age;
 use b24_janitor::core::rule::{PortalLimits, RuleSet};
 use b24_janitor::engine::{Engine, EngineError, Parts, evaluator, pace};
 use b24_janitor::metrics::Metrics;
-use b24_janitor::portal::{PaceSnapshot, Portal, PortalOptions, Transport};
+use b24_janitor::portal::{Access, PaceSnapshot, Portal, PortalOptions, Transport};
 use b24_janitor::rules;
 use b24_janitor::sandbox::{Fault, FaultKind, Sandbox, SandboxOptions};
 use b24_janitor::store::runs::Trigger;
@@ -31,7 +31,7 @@ fn open(dir: &Path) -> Store {
 async fn client(sandbox: &Sandbox, store: &Store, clock: Clock) -> Portal {
     let webhook = SecretString::from(format!("https://portal.example{}", sandbox.webhook_path()));
     let options = PortalOptions {
-        webhook,
+        access: Access::Webhook(webhook),
         limits: PortalLimits::default(),
         clock,
         observer: None,

@@ -9,7 +9,7 @@ use b24_janitor::core::lead::LeadId;
 use b24_janitor::engine::evaluator::{Evaluated, evaluate};
 use b24_janitor::engine::{Engine, Parts};
 use b24_janitor::metrics::Metrics;
-use b24_janitor::portal::{Portal, PortalOptions};
+use b24_janitor::portal::{Access, Portal, PortalOptions};
 use b24_janitor::rules::{self, Input};
 use b24_janitor::sandbox::{Sandbox, SandboxOptions, Stats};
 use b24_janitor::store::jobs::{self, JobFilter};
@@ -177,7 +177,7 @@ pub(crate) async fn ours(case: &Case) -> Result<Figures> {
     let client = Portal::new(
         Portal::http()?,
         PortalOptions {
-            webhook: SecretString::from(webhook),
+            access: Access::Webhook(SecretString::from(webhook)),
             limits: loaded.rules.portal,
             clock: Clock::System,
             observer: None,

@@ -89,10 +89,12 @@ fn tell_rule(out: Out, rule: &Rule, now: Timestamp) -> Result<(), Failure> {
 /// What the service would need and this check can do without: its secrets may live where only the service sees them.
 fn hints(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
     let mut hints: Vec<(&str, String)> = Vec::new();
-    if settings.webhook.is_none() {
+    if settings.portal_host().is_none() {
         hints.push((
             "no-webhook",
-            "B24_WEBHOOK_URL is not set here; `serve`, `plan` and `run` need it".to_owned(),
+            "neither B24_WEBHOOK_URL nor a whole local application (B24_PORTAL_URL, B24_OAUTH_…) is set here; `serve`, \
+             `plan` and `run` need one"
+                .to_owned(),
         ));
     }
     let listening: Vec<&str> =

@@ -13,6 +13,7 @@ mod runs;
 mod sandbox;
 mod serve;
 mod status;
+mod tokens;
 mod workshop;
 
 use std::process::ExitCode;

@@ -36,11 +36,13 @@ pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Fai
             }
         }
         Whose::Ours(lock) => {
-            let scratch = if settings.db.exists() { None } else { Some(Scratch::new()?) };
+            // A local application's renewed tokens must not go with a scratch file.
+            let kept = settings.db.exists() || settings.oauth.is_some();
+            let scratch = if kept { None } else { Some(Scratch::new()?) };
             let path =
                 scratch.as_ref().map_or_else(|| settings.db.clone(), |scratch| scratch.0.join("plan.db"));
             let asked_to_stop = super::serve::asked_to_stop();
-            let store = workshop::open_store(&path, scratch.is_some())?;
+            let store = workshop::open_store(&path, true)?;
             let done = tokio::select! {
                 done = plan_here(settings, rules, store.clone(), &names, out) => done,
                 () = asked_to_stop => Err(Failure::of("interrupted: nothing was deleted or enqueued")),

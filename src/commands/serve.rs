@@ -141,7 +141,7 @@ fn serve_public(
         info!("B24_APPLICATION_TOKEN is not set: no events are received, rules run by their schedules");
         None
     } else {
-        let host = settings.webhook.as_ref().map(crate::settings::WebhookUrl::host);
+        let host = settings.portal_host();
         Some(intake::intake(engine.context(), settings.application_tokens.clone(), host, tasks))
     };
     tasks.spawn(listen::serve(listener, http::public(intake), stop.clone().cancelled_owned(), HTTP_GRACE));

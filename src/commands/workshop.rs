@@ -9,11 +9,12 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::failure::Failure;
 use super::print::{Out, complain};
+use super::tokens;
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
 use crate::engine::{Engine, Parts, pace};
 use crate::metrics::Metrics;
-use crate::portal::{Observer, Portal, PortalOptions};
+use crate::portal::{Access, Observer, Portal, PortalOptions};
 use crate::rules;
 use crate::settings::{Flags, LogFormat, Need, Settings, Source};
 use crate::store::{Lock, LockError, OpenError, OpenOptions, Store, Threads};
@@ -131,9 +132,7 @@ pub(super) async fn observed_portal(
     metrics: &Metrics,
     also: Observer,
 ) -> Result<Portal, Failure> {
-    let Some(webhook) = &settings.webhook else {
-        return Err(Failure::usage("B24_WEBHOOK_URL is not set: this command asks the portal"));
-    };
+    let access = access(settings, store)?;
     let transport = Portal::http().map_err(|error| Failure::Failed(anyhow::Error::new(error)))?;
     let counted = counting(metrics.clone());
     let observer: Observer = Arc::new(move |call| {
@@ -146,18 +145,28 @@ pub(super) async fn observed_portal(
     };
     let portal = Portal::new(
         transport,
-        PortalOptions {
-            webhook: webhook.secret(),
-            limits: rules.portal,
-            clock: Clock::System,
-            observer: Some(observer),
-            pace,
-        },
+        PortalOptions { access, limits: rules.portal, clock: Clock::System, observer: Some(observer), pace },
     );
     if let Some(store) = store {
         pace::keep(store, &portal, Clock::System.now()).await?;
     }
     Ok(portal)
+}
+
+/// How the portal knows us. A local application's tokens are kept in the database even by a command that needs it for
+/// nothing else: a renewed token that is not kept is lost to the service as well.
+fn access(settings: &Settings, store: Option<&Store>) -> Result<Access, Failure> {
+    match (&settings.webhook, &settings.oauth) {
+        (Some(webhook), _) => Ok(Access::Webhook(webhook.secret())),
+        (None, Some(oauth)) => {
+            let store = match store {
+                Some(store) => store.clone(),
+                None => open_store(&settings.db, true)?,
+            };
+            Ok(tokens::access(oauth, store))
+        }
+        (None, None) => Err(Failure::usage("B24_WEBHOOK_URL is not set: this command asks the portal")),
+    }
 }
 
 /// Counts exchanges with the portal.

@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use rusqlite::Connection;
 use serde::Serialize;
 use tracing::{info, warn};
 
@@ -18,7 +17,6 @@ use crate::core::lead::LeadId;
 use crate::core::outcome::Outcome;
 use crate::core::rule::{Mode, Rule, RuleSet};
 use crate::store::RunId;
-use crate::store::jobs::JobFilter;
 use crate::store::runs::{self, NewRun, Run, RunEnd, RunState, Trigger};
 use crate::store::{jobs, protections};
 
@@ -278,7 +276,10 @@ async fn conclude(
                 .write(move |db| {
                     let own = protections::lead_protections(db, &selected, &name, at)?;
                     let live = jobs::live_jobs(db, &selected)?;
-                    let gone = deleted_since(db, &selected, now)?;
+                    // A lead that a job of ours deleted after it was listed had its job, and needs no other.
+                    let deleted = jobs::deleted_since(db, now)?;
+                    let gone: HashSet<LeadId> =
+                        selected.iter().copied().filter(|lead| deleted.contains(lead)).collect();
                     let unprotected: Vec<LeadId> =
                         selected.into_iter().filter(|lead| !own.contains_key(lead)).collect();
                     let count = unprotected.len() as u64;
@@ -302,7 +303,10 @@ async fn conclude(
                 .write(move |db| {
                     // Once more inside the transaction: a person may have cancelled a job since the caps were checked.
                     let own = protections::lead_protections(db, &selected, &name, at)?;
-                    let gone = deleted_since(db, &selected, now)?;
+                    // A lead that a job of ours deleted after it was listed had its job, and needs no other.
+                    let deleted = jobs::deleted_since(db, now)?;
+                    let gone: HashSet<LeadId> =
+                        selected.iter().copied().filter(|lead| deleted.contains(lead)).collect();
                     let free: Vec<LeadId> = selected
                         .into_iter()
                         .filter(|lead| !own.contains_key(lead) && !gone.contains(lead))
@@ -322,24 +326,3 @@ async fn conclude(
     }
     Ok(())
 }
-
-/// Those of these leads that a job of ours deleted after they were read: they had a job then, and need no other.
-fn deleted_since(db: &Connection, leads: &[LeadId], since: Timestamp) -> rusqlite::Result<HashSet<LeadId>> {
-    let mut gone = HashSet::new();
-    for lead in leads {
-        let filter = JobFilter {
-            outcome: Some(Outcome::Deleted),
-            lead: Some(*lead),
-            limit: JOBS_OF_A_LEAD,
-            ..JobFilter::default()
-        };
-        let jobs = jobs::list(db, &filter)?;
-        if jobs.iter().any(|job| job.finished_at.is_some_and(|at| at >= since)) {
-            gone.insert(*lead);
-        }
-    }
-    Ok(gone)
-}
-
-/// A lead is deleted once, since a restored one has a new id; more than a few such jobs can't be.
-const JOBS_OF_A_LEAD: u32 = 10;

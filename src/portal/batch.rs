@@ -78,7 +78,7 @@ impl Portal {
         }
         let flight = permit.start(&used);
         let sent_at = self.inner.clock.now();
-        let mut exchange = self.exchange(BATCH, &params).await;
+        let mut exchange = self.exchange_once(BATCH, &params).await;
         let finished_at = self.inner.clock.now();
         let seconds = exchange.seconds;
         let mut parts = None;

@@ -179,12 +179,20 @@ const OVERLOAD: &str = "Bitrix24 has blocked this webhook by hand for overload: 
                         run `b24-janitor resume`.";
 const WEBHOOK: &str = "The webhook is revoked or its address is wrong: create a new incoming webhook with the scope \
                        `crm` and put its address into B24_WEBHOOK_URL.";
-const HTTPS: &str = "The portal accepts webhooks over https only: put `https://` into B24_WEBHOOK_URL.";
-const SCOPE: &str = "The webhook lacks a permission: tick `crm` (CRM) in the webhook's settings.";
-const TOKEN: &str =
-    "The access token has expired: it is refreshed; if that fails, authorise the application again.";
-const USER: &str = "The webhook's owner has been dismissed or may not use the application: create the webhook under \
-                    an active user with the right to delete leads.";
+const HTTPS: &str = "The request was refused: the portal accepts calls over https only, so put `https://` into \
+                     B24_WEBHOOK_URL or B24_PORTAL_URL; of a local application check the B24_OAUTH_ settings too.";
+const SCOPE: &str = "A permission is missing: tick `crm` (CRM) in the settings of the webhook or of the local \
+                     application.";
+const TOKEN: &str = "The portal refuses the application's access token, even a new one: B24_PORTAL_URL must be the \
+                     portal in which the application is installed; if it is, authorise the application again and put \
+                     the new refresh token into B24_OAUTH_REFRESH_TOKEN.";
+const GRANT: &str = "The refresh token is no longer valid (it lives 180 days, and a renewal by another program \
+                     replaces it): authorise the application again in the portal, put the new refresh token into \
+                     B24_OAUTH_REFRESH_TOKEN and restart.";
+const CLIENT: &str = "The authorisation server does not know the application: check B24_OAUTH_CLIENT_ID and \
+                      B24_OAUTH_CLIENT_SECRET, and that the application is installed in the portal.";
+const USER: &str = "The webhook's owner has been dismissed or may not use the application: create the webhook, or \
+                    authorise the application, under an active user with the right to delete leads.";
 const PLAN: &str =
     "The portal's plan does not include the REST API: renew the plan or the Market subscription.";
 const APP: &str = "The application is not installed, unpaid or unknown: install or renew it in the portal.";
@@ -207,6 +215,12 @@ const NETWORK: &str =
     "The portal cannot be reached: check the network, the name of the host and its certificate.";
 const RENAMED: &str = "The portal answers with a redirect, most likely because it was renamed: put its new host into \
                        B24_WEBHOOK_URL.";
+const AWAY: &str = "The authorisation server cannot be reached or has a passing trouble: the call is repeated; if it \
+                    persists, check the network and B24_OAUTH_SERVER.";
+const RENEWAL: &str = "The authorisation server refuses to renew the access token: look at its words, and check the \
+                       B24_OAUTH_ settings.";
+const KEEPING: &str = "Nothing to do if it is rare: the call is repeated; if it persists, the database cannot be \
+                       written, and the log says why.";
 const UNHEARD: &str = "The portal answered with an error that is not documented: look at its words.";
 
 const SYSTEM: &str = "api-reference/common/system/index.html";
@@ -237,8 +251,8 @@ pub const TABLE: &[Row] = &[
     row("invalid_scope", On::Any, Class::StopPortal, Sent::No, SCOPE, OAUTH),
     row("expired_token", On::Any, Class::RefreshToken, Sent::No, TOKEN, TOKENS),
     row("invalid_token", On::Any, Class::RefreshToken, Sent::No, TOKEN, TOKENS),
-    row("invalid_grant", On::Any, Class::StopPortal, Sent::No, APP, OAUTH),
-    row("invalid_client", On::Any, Class::StopPortal, Sent::No, APP, OAUTH),
+    row("invalid_grant", On::Any, Class::StopPortal, Sent::No, GRANT, OAUTH),
+    row("invalid_client", On::Any, Class::StopPortal, Sent::No, CLIENT, OAUTH),
     row("user_access_error", On::Any, Class::StopPortal, Sent::No, USER, SYSTEM),
     row("authorization_error", On::Any, Class::StopPortal, Sent::No, USER, SYSTEM),
     row("allowed_only_intranet_user", On::Any, Class::StopPortal, Sent::No, USER, ITEM_DELETE),
@@ -248,7 +262,7 @@ pub const TABLE: &[Row] = &[
     row("APPLICATION_NOT_FOUND", On::Any, Class::StopPortal, Sent::No, APP, OAUTH),
     row("ERROR_OAUTH", On::Any, Class::StopPortal, Sent::No, APP, OAUTH),
     row("PAYMENT_REQUIRED", On::Any, Class::StopPortal, Sent::No, PLAN, OAUTH),
-    row("WRONG_CLIENT", On::Any, Class::StopPortal, Sent::No, APP, OAUTH),
+    row("WRONG_CLIENT", On::Any, Class::StopPortal, Sent::No, CLIENT, OAUTH),
     row("WRONG_AUTH_TYPE", On::Any, Class::StopPortal, Sent::No, METHOD, SYSTEM),
     row("METHOD_CONFIRM_WAITING", On::Any, Class::StopPortal, Sent::No, CONFIRM_IT, SYSTEM),
     row("METHOD_CONFIRM_DENIED", On::Any, Class::StopPortalForPerson, Sent::No, CONFIRM_IT, SYSTEM),
@@ -328,6 +342,36 @@ pub(super) fn from_shape(status: u16, what: &str) -> CallError {
         http_status: Some(status),
         sent: Sent::Maybe,
         remedy,
+    }
+}
+
+/// What the authorisation server's error means for the call that needed a token. Its errors never say anything about
+/// the portal's pace, and the portal surely has not executed that call.
+pub(super) fn from_renewal(fault: Fault, http_status: Option<u16>) -> CallError {
+    let row = find(&fault.code, &fault.text, http_status);
+    let (class, remedy) = match (row, http_status) {
+        (Some(row), _) => match row.class {
+            Class::Retry | Class::PauseMethod | Class::PausePortal => (Class::Retry, AWAY),
+            Class::StopPortal | Class::StopPortalForPerson => (row.class, row.remedy),
+            Class::RefreshToken | Class::Final | Class::Confirm | Class::Malformed => {
+                (Class::StopPortal, RENEWAL)
+            }
+        },
+        // Whatever stands where its answer should be passes, unless it says that the request itself is wrong.
+        (None, None | Some(..=299 | 429 | 500..)) => (Class::Retry, AWAY),
+        (None, Some(300..=428 | 430..=499)) => (Class::StopPortal, RENEWAL),
+    };
+    CallError { class, fault, http_status, sent: Sent::No, remedy }
+}
+
+/// The tokens could be read or written no more, or a deletion met an old token: nothing was executed, and it passes.
+pub(super) fn not_now(code: &str, text: &str) -> CallError {
+    CallError {
+        class: Class::Retry,
+        fault: Fault::new(code, text),
+        http_status: None,
+        sent: Sent::No,
+        remedy: KEEPING,
     }
 }
 

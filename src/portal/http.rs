@@ -1,8 +1,10 @@
 //! The wire: one request out, one bounded reply in, and for every failure whether the request surely was not sent.
 //!
-//! Redirects are never followed. No error, `Debug` text or log line of this module contains the webhook's address.
+//! Redirects are never followed. No error, `Debug` text or log line of this module contains the webhook's
+//! address or an application's token.
 
 use std::error::Error as _;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -75,12 +77,18 @@ fn user_agent() -> String {
     format!("b24-janitor/{}", crate::VERSION)
 }
 
-/// A webhook's address: everything but the code may be shown.
+/// The most secrets that are hidden besides the address: an application's own two, and the tokens of three renewals.
+const MAX_HIDDEN: usize = 8;
+
+/// Where the methods are, and what must never be shown of it. Clones hide the same secrets.
 #[derive(Debug, Clone)]
 pub(super) struct Endpoint {
-    /// `https://HOST/rest/USER/`.
+    /// `https://HOST/rest/USER/` of a webhook, `https://HOST/rest/` of an application.
     base: String,
+    /// `CODE/` of a webhook; an application has none.
     code: SecretString,
+    /// Further secrets that a server might repeat, the oldest first.
+    hidden: Arc<Mutex<Vec<SecretString>>>,
 }
 
 impl Endpoint {
@@ -88,10 +96,20 @@ impl Endpoint {
     pub(super) fn new(webhook: &SecretString) -> Endpoint {
         let address = webhook.expose_secret().trim_end_matches('/');
         let (base, code) = address.rsplit_once('/').unwrap_or((address, ""));
-        Endpoint { base: format!("{base}/"), code: SecretString::from(code.to_owned()) }
+        Endpoint {
+            base: format!("{base}/"),
+            code: SecretString::from(format!("{code}/")),
+            hidden: Arc::default(),
+        }
     }
 
-    /// `https://HOST/rest/USER/`, which is no secret.
+    /// From a validated address `https://HOST` of a portal, whose methods take an access token.
+    pub(super) fn of_portal(portal: &str) -> Endpoint {
+        let base = format!("{}/rest/", portal.trim_end_matches('/'));
+        Endpoint { base, code: SecretString::from(String::new()), hidden: Arc::default() }
+    }
+
+    /// `https://HOST/rest/USER/` or `https://HOST/rest/`, which is no secret.
     pub(super) fn base(&self) -> &str {
         &self.base
     }
@@ -102,13 +120,32 @@ impl Endpoint {
     }
 
     fn address(&self, method: &str) -> SecretString {
-        SecretString::from(format!("{}{}/{method}", self.base, self.code.expose_secret()))
+        SecretString::from(format!("{}{}{method}", self.base, self.code.expose_secret()))
     }
 
-    /// The text without the code, should a server have repeated it.
+    /// Hides a secret from now on; of more than eight, the oldest but the first two is forgotten.
+    pub(super) fn hide(&self, secret: &SecretString) {
+        let mut hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if hidden.iter().any(|known| known.expose_secret() == secret.expose_secret()) {
+            return;
+        }
+        hidden.push(secret.clone());
+        if hidden.len() > MAX_HIDDEN {
+            hidden.remove(2);
+        }
+    }
+
+    /// The text without the secrets, should a server have repeated them.
     pub(super) fn scrub(&self, text: &str) -> String {
-        let code = self.code.expose_secret();
-        if code.is_empty() { text.to_owned() } else { text.replace(code, "***") }
+        let mut text = text.to_owned();
+        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        let code = self.code.expose_secret().trim_end_matches('/');
+        for secret in hidden.iter().map(|secret| secret.expose_secret()).chain([code]) {
+            if !secret.is_empty() && text.contains(secret) {
+                text = text.replace(secret, "***");
+            }
+        }
+        text
     }
 }
 
@@ -128,10 +165,24 @@ impl Transport {
         method: &str,
         body: String,
     ) -> Result<Answer, CallError> {
+        self.send(endpoint, &endpoint.address(method), Some(body)).await
+    }
+
+    /// GETs an address, whose secrets `endpoint` hides, and waits for the complete reply, 75 s at most.
+    pub(super) async fn get(&self, endpoint: &Endpoint, address: &SecretString) -> Result<Answer, CallError> {
+        self.send(endpoint, address, None).await
+    }
+
+    async fn send(
+        &self,
+        endpoint: &Endpoint,
+        address: &SecretString,
+        body: Option<String>,
+    ) -> Result<Answer, CallError> {
         let exchange = async {
             match self {
-                Transport::Http(client) => over_network(client, endpoint, method, body).await,
-                Transport::InProcess(router) => in_process(router, endpoint, method, body).await,
+                Transport::Http(client) => over_network(client, endpoint, address, body).await,
+                Transport::InProcess(router) => in_process(router, address, body).await,
             }
         };
         match tokio::time::timeout(TIMEOUT, exchange).await {
@@ -153,15 +204,17 @@ fn too_large(status: u16) -> CallError {
 async fn over_network(
     client: &HttpClient,
     endpoint: &Endpoint,
-    method: &str,
-    body: String,
+    address: &SecretString,
+    body: Option<String>,
 ) -> Result<Answer, CallError> {
-    let request = client
-        .0
-        .post(endpoint.address(method).expose_secret())
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json")
-        .body(body);
+    let request = match body {
+        Some(body) => {
+            let request = client.0.post(address.expose_secret());
+            request.header(header::CONTENT_TYPE, "application/json").body(body)
+        }
+        None => client.0.get(address.expose_secret()),
+    };
+    let request = request.header(header::ACCEPT, "application/json");
     let mut response = request.send().await.map_err(|error| network_fault(endpoint, error))?;
     let status = response.status().as_u16();
     let content_type = content_type(response.headers());
@@ -197,19 +250,20 @@ fn network_fault(endpoint: &Endpoint, error: reqwest::Error) -> CallError {
 
 async fn in_process(
     router: &axum::Router,
-    endpoint: &Endpoint,
-    method: &str,
-    body: String,
+    address: &SecretString,
+    body: Option<String>,
 ) -> Result<Answer, CallError> {
-    let address = endpoint.address(method);
     let (host, path) = split(address.expose_secret());
-    let request = Request::post(path)
+    let request = match &body {
+        Some(_) => Request::post(path).header(header::CONTENT_TYPE, "application/json"),
+        None => Request::get(path),
+    };
+    let request = request
         .header(header::HOST, host)
-        .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json")
         .header(header::USER_AGENT, user_agent())
-        .body(Body::from(body))
-        .map_err(|_| CallError::refused_here("the webhook's address is no address"))?;
+        .body(body.map_or_else(Body::empty, Body::from))
+        .map_err(|_| CallError::refused_here("the portal's address is no address"))?;
     // A task of its own: a portal goes on working when its client gives up waiting.
     let handled = tokio::spawn(router.clone().oneshot(request)).await;
     let Ok(Ok(response)) = handled else { return Err(reset()) };

@@ -146,7 +146,7 @@ impl Portal {
             DeleteMethod::Item => json!({ "entityTypeId": LEADS, "id": id }),
         };
         let flight = permit.start(&[name.to_owned()]);
-        let exchange = self.exchange(name, &params).await;
+        let exchange = self.exchange_once(name, &params).await;
         match self.conclude(name, exchange, flight, Vec::new()) {
             Ok(reply) => {
                 if let Some(seconds) = reply.cost.seconds {

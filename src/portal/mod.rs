@@ -1,9 +1,11 @@
 //! The client of the portal's REST API: one call in, one classified reply out, at the portal's pace.
 //!
-//! Nothing here repeats a call: what to do about a [`CallError`] is the caller's decision. What it teaches about the
-//! pace is kept here, so that the next [`Portal::permit`] waits long enough. Secrets never leave this folder: the
-//! webhook's code is in no error, no `Debug` text and no log line.
+//! Nothing here repeats a call, but one that reads and met an access token that had expired: what to do about a
+//! [`CallError`] is the caller's decision. What it teaches about the pace is kept here, so that the next
+//! [`Portal::permit`] waits long enough. Secrets never leave this folder: the webhook's code and an application's
+//! tokens are in no error, no `Debug` text and no log line.
 
+mod auth;
 mod batch;
 mod chain;
 mod envelope;
@@ -11,6 +13,7 @@ mod errors;
 mod gate;
 mod http;
 mod leads;
+mod renewal;
 mod schema;
 mod snapshot;
 
@@ -21,16 +24,19 @@ use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub use auth::{Access, OAuthOptions, Vault};
 pub use batch::BatchReply;
 pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy};
 pub use gate::{Permit, Work};
 pub use http::{HttpClient, NoClient, Transport};
 pub use leads::{PAGE, Page};
+pub use renewal::Tokens;
 pub use schema::{FieldInfo, Stage};
 pub use snapshot::PaceSnapshot;
 
 use crate::clock::Clock;
 use crate::core::rule::PortalLimits;
+use auth::{Refused, Session};
 use chain::Chains;
 use envelope::Reply;
 use gate::{Flight, Gate};
@@ -62,8 +68,8 @@ pub type Observer = Arc<dyn Fn(&CallRecord) + Send + Sync>;
 /// What a [`Portal`] is made of.
 #[derive(Clone)]
 pub struct PortalOptions {
-    /// The validated address `https://HOST/rest/USER/CODE/`.
-    pub webhook: SecretString,
+    /// How the portal knows us.
+    pub access: Access,
     /// What the portal allows.
     pub limits: PortalLimits,
     /// Where the wall time comes from.
@@ -83,6 +89,8 @@ pub struct Portal {
 struct Inner {
     transport: Transport,
     endpoint: Endpoint,
+    /// The tokens of a local application; a webhook has none.
+    session: Option<Arc<Session>>,
     clock: Clock,
     gate: Arc<Gate>,
     chains: Chains,
@@ -91,22 +99,32 @@ struct Inner {
 
 impl std::fmt::Debug for Portal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Portal")
-            .field("webhook", &format_args!("{}***/", self.inner.endpoint.base()))
-            .finish()
+        let base = self.inner.endpoint.base();
+        match &self.inner.session {
+            None => f.debug_struct("Portal").field("webhook", &format_args!("{base}***/")).finish(),
+            Some(_) => f.debug_struct("Portal").field("application", &format_args!("{base}")).finish(),
+        }
     }
 }
 
 impl Portal {
     /// A portal behind a transport. Needs a tokio runtime.
     pub fn new(transport: Transport, options: PortalOptions) -> Portal {
-        let endpoint = Endpoint::new(&options.webhook);
+        let (endpoint, session) = match options.access {
+            Access::Webhook(address) => (Endpoint::new(&address), None),
+            Access::OAuth(application) => {
+                let endpoint = Endpoint::of_portal(&application.portal_url);
+                let session = Session::new(transport.clone(), application, endpoint.clone(), options.clock);
+                (endpoint, Some(Arc::new(session)))
+            }
+        };
         let pace = options.pace.filter(|pace| pace.is_of(endpoint.host()));
         let gate = Gate::new(options.limits, options.clock, pace.as_ref());
         Portal {
             inner: Arc::new(Inner {
                 transport,
                 endpoint,
+                session,
                 clock: options.clock,
                 gate: Arc::new(gate),
                 chains: Chains::default(),
@@ -195,15 +213,80 @@ impl Portal {
         Ok((reply, sent_at))
     }
 
-    /// Sends one request and reads the reply; the pace learns of it in [`Portal::conclude`].
+    /// Sends one request that only reads, and once more where its access token had to be replaced; the pace learns of
+    /// the reply in [`Portal::conclude`].
     async fn exchange(&self, method: &'static str, params: &Value) -> Exchange {
         let started = Instant::now();
-        let inner = &self.inner;
-        let reply = match inner.transport.post(&inner.endpoint, method, params.to_string()).await {
-            Ok(answer) => envelope::read(&answer, &inner.endpoint),
-            Err(error) => Err(error),
+        let reply = match &self.inner.session {
+            None => self.send(method, params, None).await,
+            Some(session) => self.read_as_application(session, method, params).await,
         };
         Exchange { reply, seconds: started.elapsed().as_secs_f64() }
+    }
+
+    /// Sends one request that changes something, once. Where the access token had to be replaced it is not sent, or
+    /// surely was not executed, and the caller begins anew: what it decided by is older now than it may be.
+    async fn exchange_once(&self, method: &'static str, params: &Value) -> Exchange {
+        let started = Instant::now();
+        let reply = match &self.inner.session {
+            None => self.send(method, params, None).await,
+            Some(session) => self.change_as_application(session, method, params).await,
+        };
+        Exchange { reply, seconds: started.elapsed().as_secs_f64() }
+    }
+
+    async fn read_as_application(
+        &self,
+        session: &Arc<Session>,
+        method: &'static str,
+        params: &Value,
+    ) -> Result<Reply, CallError> {
+        let access = session.access().await?;
+        let started = Instant::now();
+        let error = match self.send(method, params, Some(&access)).await {
+            Err(error) if error.class == Class::RefreshToken => error,
+            reply => return reply,
+        };
+        self.tell(method, &error, started.elapsed().as_secs_f64());
+        let access = session.replace(Some(Refused { access, error })).await?;
+        // Another request is another place in the bucket.
+        self.inner.gate.place().await;
+        self.send(method, params, Some(&access)).await
+    }
+
+    async fn change_as_application(
+        &self,
+        session: &Arc<Session>,
+        method: &'static str,
+        params: &Value,
+    ) -> Result<Reply, CallError> {
+        let refused = match session.ready() {
+            None => None,
+            Some(access) => match self.send(method, params, Some(&access)).await {
+                Err(error) if error.class == Class::RefreshToken => Some(Refused { access, error }),
+                reply => return reply,
+            },
+        };
+        session.replace(refused).await?;
+        Err(errors::not_now("<token renewed>", "nothing was executed: the access token had expired"))
+    }
+
+    async fn send(
+        &self,
+        method: &'static str,
+        params: &Value,
+        access: Option<&SecretString>,
+    ) -> Result<Reply, CallError> {
+        let inner = &self.inner;
+        let answer = inner.transport.post(&inner.endpoint, method, auth::body(params, access)).await?;
+        envelope::read(&answer, &inner.endpoint)
+    }
+
+    fn tell(&self, method: &'static str, error: &CallError, seconds: f64) {
+        if let Some(observer) = &self.inner.observer {
+            let result = error.class.word();
+            observer(&CallRecord { method, result, seconds, operating: None, nested: Vec::new() });
+        }
     }
 
     /// Teaches the gate what an exchange says about the pace, ends its flight and tells the observer.

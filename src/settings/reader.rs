@@ -13,15 +13,6 @@ use super::{LogFormat, Need, Problem, Source, WebhookUrl, address};
 /// The most tokens or host names that one variable may list: a portal has one token, two while it is changed.
 const MAX_LISTED: usize = 32;
 
-/// The variables of a local application, which this version does not support.
-pub(super) const OAUTH: &[&str] = &[
-    "B24_OAUTH_CLIENT_ID",
-    "B24_OAUTH_CLIENT_SECRET",
-    "B24_OAUTH_REFRESH_TOKEN",
-    "B24_PORTAL_URL",
-    "B24_OAUTH_SERVER",
-];
-
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 /// A setting that was reported as a problem already.
@@ -44,9 +35,13 @@ impl Reader<'_> {
         Reader { source, problems: Vec::new() }
     }
 
-    pub(super) fn webhook(&mut self, need: Need) -> Option<WebhookUrl> {
+    pub(super) fn webhook(
+        &mut self,
+        given: Result<Option<SecretString>, Reported>,
+        need: Need,
+    ) -> Option<WebhookUrl> {
         let name = "B24_WEBHOOK_URL";
-        match (self.secret(name), need) {
+        match (given, need) {
             (Ok(Some(text)), _) => match WebhookUrl::parse(text.expose_secret()) {
                 Ok(webhook) => return Some(webhook),
                 Err(error) => self.problem(name, None, error.message, error.remedy),
@@ -56,7 +51,8 @@ impl Reader<'_> {
                 None,
                 "it is not set, and this command needs the portal",
                 "set it to the address of an incoming webhook with the scope crm, \
-                 https://HOST/rest/USER/CODE/, or put that into a file and name it in B24_WEBHOOK_URL_FILE",
+                 https://HOST/rest/USER/CODE/, or put that into a file and name it in B24_WEBHOOK_URL_FILE; a local \
+                 application is set by B24_PORTAL_URL and B24_OAUTH_… instead",
             ),
             (Ok(None), Need::NoPortal) | (Err(Reported), _) => {}
         }
@@ -79,21 +75,6 @@ impl Reader<'_> {
             self.problem(name, None, "there is a blank or a line break inside a token", remedy);
         }
         tokens.into_iter().map(SecretString::from).collect()
-    }
-
-    pub(super) fn refuse_oauth(&mut self) {
-        for name in OAUTH {
-            for name in [(*name).to_owned(), format!("{name}_FILE")] {
-                if self.source.get(&name).is_some() {
-                    self.problem(
-                        &name,
-                        None,
-                        "OAuth (a local application) is not supported by this version",
-                        "unset it, and set B24_WEBHOOK_URL to the address of an incoming webhook",
-                    );
-                }
-            }
-        }
     }
 
     pub(super) fn path(&mut self, name: &str, flag: &str, given: Option<&Path>, default: &str) -> PathBuf {
@@ -267,11 +248,17 @@ impl Reader<'_> {
         hosts
     }
 
-    fn secret(&mut self, name: &str) -> Result<Option<SecretString>, Reported> {
+    pub(super) fn secret(&mut self, name: &str) -> Result<Option<SecretString>, Reported> {
         self.source.secret(name).map_err(|problem| {
             self.problems.push(problem);
             Reported
         })
+    }
+
+    /// A variable that is no secret and has no flag.
+    pub(super) fn plain(&mut self, name: &str) -> Result<Option<String>, Reported> {
+        let Some(value) = self.source.get(name).map(OsStr::to_owned) else { return Ok(None) };
+        self.utf8(name, &value).map(Some).ok_or(Reported)
     }
 
     /// A flag, else a variable, else the default.
@@ -294,7 +281,7 @@ impl Reader<'_> {
         text
     }
 
-    fn problem(
+    pub(super) fn problem(
         &mut self,
         variable: &str,
         value: Option<String>,
@@ -310,6 +297,6 @@ fn both(variable: &str, flag: &str) -> String {
     format!("{variable} ({flag})")
 }
 
-fn has_blank(text: &str) -> bool {
+pub(super) fn has_blank(text: &str) -> bool {
     text.contains(|c: char| c.is_whitespace() || c.is_control())
 }

@@ -7,7 +7,6 @@ use std::path::Path;
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
-use super::reader::OAUTH;
 use super::*;
 
 const WEBHOOK: &str = "https://a.bitrix24.de/rest/1/s3cr3tcode/";
@@ -195,15 +194,111 @@ fn tokens_are_a_list_without_gaps() {
     }
 }
 
+const APPLICATION: [(&str, &str); 4] = [
+    ("B24_OAUTH_CLIENT_ID", "local.573ad8a0346747.09223434"),
+    ("B24_OAUTH_CLIENT_SECRET", "s3cr3tkey"),
+    ("B24_OAUTH_REFRESH_TOKEN", "s3cr3trefresh"),
+    ("B24_PORTAL_URL", "https://A.bitrix24.de/"),
+];
+
+fn for_portal(variables: &[(&str, &str)]) -> Result<Settings, Vec<Problem>> {
+    Settings::load(&Flags::default(), &source(variables), Need::Portal)
+}
+
 #[test]
-fn oauth_is_refused_with_what_to_use_instead() {
-    for name in OAUTH {
-        for name in [(*name).to_owned(), format!("{name}_FILE")] {
-            let problem = problem(&[(&name, "s3cr3t")]);
+fn a_local_application_replaces_the_webhook() {
+    let settings = for_portal(&APPLICATION).unwrap();
+    assert!(settings.webhook.is_none());
+    assert_eq!(settings.portal_host().as_deref(), Some("a.bitrix24.de"));
+    let oauth = settings.oauth.unwrap();
+    assert_eq!(oauth.client_id, "local.573ad8a0346747.09223434");
+    assert_eq!(oauth.client_secret.expose_secret(), "s3cr3tkey");
+    assert_eq!(oauth.refresh_token.expose_secret(), "s3cr3trefresh");
+    assert_eq!(oauth.portal.to_string(), "https://a.bitrix24.de");
+    assert_eq!(oauth.server.to_string(), "https://oauth.bitrix.info");
+
+    let mut variables = APPLICATION.to_vec();
+    variables.push(("B24_OAUTH_SERVER", "http://127.0.0.1:9000"));
+    let oauth = for_portal(&variables).unwrap().oauth.unwrap();
+    assert_eq!(oauth.server.as_str(), "http://127.0.0.1:9000");
+}
+
+#[test]
+fn an_applications_secrets_come_from_credentials_and_files_as_well() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("b24-oauth-client-secret"), "s3cr3tkey\n").unwrap();
+    fs::write(dir.path().join("token"), "s3cr3trefresh\n").unwrap();
+    let file = dir.path().join("token");
+    let mut source =
+        source(&[APPLICATION[0], ("B24_OAUTH_REFRESH_TOKEN_FILE", file.to_str().unwrap()), APPLICATION[3]]);
+    source.credentials_dir = Some(dir.path().into());
+    let oauth = Settings::load(&Flags::default(), &source, Need::Portal).unwrap().oauth.unwrap();
+    assert_eq!(oauth.client_secret.expose_secret(), "s3cr3tkey");
+    assert_eq!(oauth.refresh_token.expose_secret(), "s3cr3trefresh");
+}
+
+#[test]
+fn a_webhook_and_an_application_exclude_each_other() {
+    for variable in APPLICATION.into_iter().chain([("B24_OAUTH_SERVER", "https://oauth.bitrix.info")]) {
+        let both = problem(&[("B24_WEBHOOK_URL", WEBHOOK), variable]);
+        assert_eq!(both.variable, "B24_WEBHOOK_URL");
+        assert!(both.message.contains(variable.0), "{both}");
+        assert!(!format!("{both:?}").contains("s3cr3t"), "{both}");
+    }
+}
+
+#[test]
+fn a_part_of_an_application_is_an_error_that_names_what_is_missing() {
+    for missing in APPLICATION {
+        let variables: Vec<_> = APPLICATION.into_iter().filter(|variable| *variable != missing).collect();
+        let problems = for_portal(&variables).unwrap_err();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].variable, missing.0);
+        assert!(problems[0].message.contains(variables[0].0), "{}", problems[0]);
+        assert!(!format!("{problems:?}").contains("s3cr3t"), "{problems:?}");
+        // The rest may be where only the service sees it.
+        assert!(load(&variables).unwrap().oauth.is_none());
+    }
+    let problems = for_portal(&[("B24_OAUTH_SERVER", "https://oauth.bitrix.info")]).unwrap_err();
+    let named: Vec<&str> = problems.iter().map(|problem| problem.variable.as_str()).collect();
+    assert_eq!(named, APPLICATION.map(|(name, _)| name));
+}
+
+#[test]
+fn the_address_of_a_portal_or_an_authorisation_server_is_a_host_alone() {
+    for (text, message) in [
+        ("a.bitrix24.de", "not a web address"),
+        ("ftp://a.bitrix24.de", "https://"),
+        ("http://a.bitrix24.de", "in the clear"),
+        ("https://a.bitrix24.de/rest/1/s3cr3tcode/", "follows the host"),
+        ("https://a.bitrix24.de/?s3cr3t", "follows the host"),
+        ("https://me:s3cr3t@a.bitrix24.de", "before the host"),
+        ("\"https://a.bitrix24.de\"", "quotes"),
+        ("https://a.bitrix24.de /s3cr3t", "blank"),
+    ] {
+        for name in ["B24_PORTAL_URL", "B24_OAUTH_SERVER"] {
+            let mut variables: Vec<_> = APPLICATION.into_iter().filter(|(other, _)| *other != name).collect();
+            variables.push((name, text));
+            let problem = problem(&variables);
             assert_eq!(problem.variable, name);
-            assert!(problem.message.contains("not supported by this version"), "{problem}");
-            assert!(problem.remedy.contains("B24_WEBHOOK_URL"), "{problem}");
-            assert!(!problem.to_string().contains("s3cr3t"));
+            assert!(problem.message.contains(message), "{problem}");
+            assert!(!format!("{problem:?}").contains("s3cr3t"), "{problem:?}");
+        }
+    }
+    for text in ["http://localhost:8090", "http://127.0.0.1/", "https://portal.example.com:8443"] {
+        assert_eq!(ServerUrl::parse(text).unwrap().as_str(), text.trim_end_matches('/'));
+    }
+}
+
+#[test]
+fn a_broken_secret_of_an_application_is_named_and_not_shown() {
+    for name in ["B24_OAUTH_CLIENT_ID", "B24_OAUTH_CLIENT_SECRET", "B24_OAUTH_REFRESH_TOKEN"] {
+        for value in ["s3cr3t s3cr3t", "\"s3cr3t\""] {
+            let mut variables: Vec<_> = APPLICATION.into_iter().filter(|(other, _)| *other != name).collect();
+            variables.push((name, value));
+            let problem = problem(&variables);
+            assert_eq!(problem.variable, name);
+            assert!(!format!("{problem:?}").contains("s3cr3t"), "{problem:?}");
         }
     }
 }
@@ -341,8 +436,8 @@ fn every_problem_is_reported_in_one_pass_and_no_secret_in_any() {
         variables,
         [
             "B24_WEBHOOK_URL",
+            "B24_WEBHOOK_URL",
             "B24_APPLICATION_TOKEN",
-            "B24_OAUTH_CLIENT_SECRET",
             "JANITOR_RULES (--rules)",
             "JANITOR_DB (--db)",
             "JANITOR_LISTEN (--listen)",
@@ -366,6 +461,9 @@ fn the_settings_themselves_show_no_secret() {
         ("JANITOR_ADMIN_TOKEN", "s3cr3tadmin"),
     ])
     .unwrap();
-    let shown = format!("{settings:?} {settings:#?}");
-    assert!(shown.contains("a.bitrix24.de") && !shown.contains("s3cr3t"), "{shown}");
+    let application = load(&APPLICATION).unwrap();
+    for settings in [settings, application] {
+        let shown = format!("{settings:?} {settings:#?}");
+        assert!(shown.contains("a.bitrix24.de") && !shown.contains("s3cr3t"), "{shown}");
+    }
 }

@@ -18,7 +18,7 @@ use b24_janitor::core::rule::RuleSet;
 use b24_janitor::engine::evaluator::{self, Evaluated};
 use b24_janitor::engine::{Engine, EngineError, Parts};
 use b24_janitor::metrics::Metrics;
-use b24_janitor::portal::{Portal, PortalOptions, Transport};
+use b24_janitor::portal::{Access, Portal, PortalOptions, Transport};
 use b24_janitor::rules::{self, Input};
 use b24_janitor::sandbox::{Lead, Sandbox, SandboxOptions};
 use b24_janitor::store::jobs::{Job, JobCounts, JobFilter};
@@ -144,7 +144,7 @@ impl World {
         let portal = Portal::new(
             Transport::InProcess(router),
             PortalOptions {
-                webhook: SecretString::from(webhook),
+                access: Access::Webhook(SecretString::from(webhook)),
                 limits: rules.portal,
                 clock: self.clock,
                 observer: None,

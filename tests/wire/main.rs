@@ -15,7 +15,7 @@ use b24_janitor::clock::Clock;
 use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::DeleteReply;
 use b24_janitor::core::rule::{DeleteMethod, PortalLimits};
-use b24_janitor::portal::{CallError, Portal, PortalOptions, Sent, Transport};
+use b24_janitor::portal::{Access, CallError, Portal, PortalOptions, Sent, Transport};
 use secrecy::SecretString;
 use serde_json::Value;
 use wiremock::matchers::{method, path};
@@ -29,7 +29,13 @@ fn limits(delete_method: DeleteMethod) -> PortalLimits {
 
 fn options(base: &str, limits: PortalLimits) -> PortalOptions {
     let webhook = SecretString::from(format!("{base}/rest/1/{CODE}/"));
-    PortalOptions { webhook, limits, clock: Clock::System, observer: None, pace: None }
+    PortalOptions {
+        access: Access::Webhook(webhook),
+        limits,
+        clock: Clock::System,
+        observer: None,
+        pace: None,
+    }
 }
 
 fn portal_at(base: &str, delete_method: DeleteMethod) -> Portal {

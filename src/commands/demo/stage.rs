@@ -18,7 +18,7 @@ use crate::commands::{intake, workshop};
 use crate::engine::{Engine, Parts};
 use crate::http::{self, listen};
 use crate::metrics::Metrics;
-use crate::portal::{Portal, PortalOptions};
+use crate::portal::{Access, Portal, PortalOptions};
 use crate::rules;
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::store::{Lock, Store};
@@ -89,7 +89,7 @@ impl Stage {
         let client = Portal::new(
             transport,
             PortalOptions {
-                webhook: SecretString::from(portal.webhook_url(portal_address)),
+                access: Access::Webhook(SecretString::from(portal.webhook_url(portal_address))),
                 limits: loaded.rules.portal,
                 clock,
                 observer: Some(workshop::counting(metrics.clone())),

@@ -1,6 +1,6 @@
 //! What is asked about jobs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::ToSql;
@@ -34,6 +34,13 @@ pub fn live_jobs(db: &Connection, leads: &[LeadId]) -> rusqlite::Result<HashMap<
         }
     }
     Ok(found)
+}
+
+/// The leads that jobs of ours deleted at `since` or later.
+pub fn deleted_since(db: &Connection, since: Timestamp) -> rusqlite::Result<HashSet<LeadId>> {
+    const SQL: &str =
+        "SELECT lead_id FROM jobs WHERE state = 'done' AND finished_at >= ?1 AND outcome = 'deleted'";
+    db.prepare_cached(SQL)?.query_map([ms(since)], |row| row.get(0))?.collect()
 }
 
 /// Which jobs [`list`] returns; what is `None` does not matter.

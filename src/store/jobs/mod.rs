@@ -21,8 +21,8 @@ pub use end::{
 pub use enqueue::{Enqueued, enqueue, extend_grace};
 pub use job::{Job, JobState, Phase};
 pub use list::{
-    AttemptLine, DueSummary, JobCounts, JobFilter, attempts_of, counts, due_summary, get, list, live_jobs,
-    next_due, waiting_rules,
+    AttemptLine, DueSummary, JobCounts, JobFilter, attempts_of, counts, deleted_since, due_summary, get,
+    list, live_jobs, next_due, waiting_rules,
 };
 pub use progress::{RuleProgress, progress_of_rule, used_today};
 pub use settle::{Settled, mark_sent, settle};
