@@ -102,10 +102,11 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     listeners.spawn(feed_watchdog(store.clone(), stop.clone()));
     notify::ready();
     info!(version = crate::VERSION, rules = engine.context().rules().rules.len(), "ready");
-    tokio::select! {
-        () = &mut stop_asked => {}
-        () = reload_when_asked(&settings, &engine, &health, &metrics, &mut hangup) => {}
-    }
+    let crashed = tokio::select! {
+        () = &mut stop_asked => false,
+        () = engine.crashed() => true,
+        () = reload_when_asked(&settings, &engine, &health, &metrics, &mut hangup) => false,
+    };
     info!("stopping: requests in flight are finished");
     notify::stopping();
     stop.cancel();
@@ -117,6 +118,11 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     }
     store.close().await;
     drop(lock);
+    if crashed {
+        return Err(Failure::of(
+            "a part of the service panicked; nothing accepted is lost, a restart recovers it",
+        ));
+    }
     info!("stopped");
     Ok(())
 }

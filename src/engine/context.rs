@@ -2,11 +2,15 @@
 //! that happen everywhere: trying again patiently, and stopping when the portal refuses everything.
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::FutureExt;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::Parts;
@@ -34,6 +38,8 @@ pub struct Context {
     pub rules: watch::Receiver<Arc<RuleSet>>,
     /// Cancelled when the service is to stop: no new work is begun.
     pub stop: CancellationToken,
+    /// Cancelled when a loop has panicked.
+    pub(super) crashed: CancellationToken,
     pub(super) rng: Arc<Mutex<fastrand::Rng>>,
     pub(super) evaluating: Arc<Mutex<HashSet<String>>>,
 }
@@ -52,6 +58,7 @@ impl Context {
             metrics,
             rules,
             stop: CancellationToken::new(),
+            crashed: CancellationToken::new(),
             rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             evaluating: Arc::default(),
         }
@@ -61,6 +68,17 @@ impl Context {
     /// taken into force.
     pub fn observing(parts: Parts, rules: RuleSet) -> Context {
         Context::new(parts, watch::channel(Arc::new(rules)).1)
+    }
+
+    /// Spawns a loop, or a piece of work of one; a panic in it ends the service rather than one lane in silence.
+    pub(super) fn spawn(&self, tasks: &TaskTracker, work: impl Future<Output = ()> + Send + 'static) {
+        let crashed = self.crashed.clone();
+        tasks.spawn(async move {
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                error!("a part of the service panicked; this is a bug, and the message above says where");
+                crashed.cancel();
+            }
+        });
     }
 
     /// The rules in force.

@@ -127,7 +127,8 @@ async fn take_requests(ctx: &Context, tasks: &TaskTracker) -> Result<(), EngineE
     }
     for request in ctx.store.write(move |db| requests::take(db, now)).await? {
         let (ctx, rules) = (ctx.clone(), ctx.rules());
-        tasks.spawn(async move { answer(ctx, rules, request).await });
+        let on = ctx.clone();
+        on.spawn(tasks, async move { answer(ctx, rules, request).await });
     }
     Ok(())
 }

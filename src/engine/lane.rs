@@ -29,9 +29,9 @@ use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{Change, Outcome, Presence, finish_gone};
 use crate::core::rule::{KeepCopy, Mode, Rule, RuleSet};
 use crate::portal::{Permit, Work};
-use crate::store::JobId;
 use crate::store::jobs::{self, Claim, CopyToKeep, Job};
 use crate::store::protections::{self, LeadProtection};
+use crate::store::{ClaimId, JobId};
 use crate::store::{control, events};
 
 /// A lead that was read longer ago than this is read again before it is deleted.
@@ -69,7 +69,13 @@ pub(super) struct Lane {
     pub index: usize,
     /// Shared by all lanes: the portal is one.
     pub size: Arc<Mutex<BatchSize>>,
+    /// The last claims of this lane, the newest last: where the database fails in the middle of a turn, they are what
+    /// it may have left behind.
+    pub claims: Mutex<Vec<ClaimId>>,
 }
+
+/// A lane has at most the claim it works on and the one it read ahead; one more, in case a give-back failed.
+const CLAIMS_REMEMBERED: usize = 3;
 
 /// What a lane did with its turn.
 enum Turn {
@@ -101,7 +107,13 @@ impl Lane {
                 continue;
             }
             changes.borrow_and_update();
-            let until = match self.turn(ahead.take(), barred_until).await {
+            let turn = async {
+                if failures > 0 {
+                    self.abandon().await?;
+                }
+                self.turn(ahead.take(), barred_until).await
+            };
+            let until = match turn.await {
                 Ok(Turn::Worked(next)) => {
                     failures = 0;
                     ahead = next;
@@ -130,9 +142,34 @@ impl Lane {
                 () = self.ctx.stop.cancelled() => {}
             }
         }
-        if let Err(error) = self.give_back(ahead).await {
+        let ended = async {
+            self.give_back(ahead).await?;
+            if failures > 0 { self.abandon().await } else { Ok(()) }
+        };
+        if let Err(error) = ended.await {
             error!(%error, "could not give back claimed jobs; the next start does it");
         }
+    }
+
+    /// Ends the claims that a failed turn left behind; those that were settled are none any more.
+    async fn abandon(&self) -> Result<(), EngineError> {
+        let now = self.ctx.clock.now();
+        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let abandoned = self
+            .ctx
+            .store
+            .write(move |db| {
+                let mut abandoned = 0;
+                for claim in claims {
+                    abandoned += jobs::abandon_claim(db, claim, now)?;
+                }
+                Ok(abandoned)
+            })
+            .await?;
+        if abandoned > 0 {
+            warn!(jobs = abandoned, "took back what a failed turn had claimed; sent ones are read later");
+        }
+        Ok(())
     }
 
     fn batch_size(&self) -> usize {
@@ -233,6 +270,13 @@ impl Lane {
                 }
             })
             .await?;
+        if let Some(claim) = &claim {
+            let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+            if claims.len() >= CLAIMS_REMEMBERED {
+                claims.remove(0);
+            }
+            claims.push(claim.id);
+        }
         Ok(claim.map(|claim| Batch { claim, rules, read: None }))
     }
 

@@ -98,20 +98,26 @@ impl Engine {
         &self.ctx
     }
 
+    /// Resolves when one of the loops has panicked: the process should end, since a restart recovers all it left.
+    pub async fn crashed(&self) {
+        self.ctx.crashed.cancelled().await;
+    }
+
     /// Starts every loop. `look_every` is how often other processes' writes to the database are looked for.
     pub fn spawn(&self, look_every: SignedDuration) {
         self.spawn_worker();
-        self.tasks.spawn(inbox::run(self.ctx.clone()));
-        self.tasks.spawn(scheduler::run(self.ctx.clone(), self.tasks.clone()));
-        self.tasks.spawn(control::run(self.ctx.clone(), self.tasks.clone(), look_every));
+        self.ctx.spawn(&self.tasks, inbox::run(self.ctx.clone()));
+        self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
+        self.ctx.spawn(&self.tasks, control::run(self.ctx.clone(), self.tasks.clone(), look_every));
     }
 
     /// Starts the worker's lanes alone, for a command that drains without a service.
     pub fn spawn_worker(&self) {
         let size = Arc::new(Mutex::new(BatchSize::default()));
         for index in 0..LANES {
-            let lane = lane::Lane { ctx: self.ctx.clone(), index, size: Arc::clone(&size) };
-            self.tasks.spawn(lane.run());
+            let (ctx, size) = (self.ctx.clone(), Arc::clone(&size));
+            let lane = lane::Lane { ctx, index, size, claims: Mutex::default() };
+            self.ctx.spawn(&self.tasks, lane.run());
         }
     }
 

@@ -69,7 +69,8 @@ pub(super) async fn start_due(
         // Held until the firing is recorded, so that no time fires twice.
         let Some(mark) = ctx.begin(rule.name.as_str()) else { continue };
         let (ctx, rules, name) = (ctx.clone(), Arc::clone(rules), rule.name.clone());
-        tasks.spawn(async move {
+        let on = ctx.clone();
+        on.spawn(tasks, async move {
             let Some(rule) = rules.rule(name.as_str()) else { return };
             info!(rule = %name, scheduled = %at, "run started");
             match evaluator::evaluate_marked(&ctx, &rules, rule, Trigger::Schedule, &mark).await {

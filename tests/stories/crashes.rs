@@ -129,3 +129,36 @@ async fn an_orderly_stop_finishes_what_is_in_flight_and_the_rest_goes_on_after_t
     world.assert_only_deleted(&expected);
     assert_eq!(world.counts().await.deleted, expected.len() as u64);
 }
+
+/// For a while the database refuses statements that settle, as a full disk does in the middle of a turn.
+async fn with_a_database_that_refuses(trigger: &'static str) {
+    let mut world = World::new(400, &nightly()).await;
+    let expected = world.sandbox.ids_where(junk);
+    world.write(move |db| db.execute_batch(trigger)).await;
+    world.run("junk").await;
+    world.advance(30 * SECOND).await;
+    world.write(|db| db.execute_batch("DROP TRIGGER refuse")).await;
+    world.settled(2 * HOUR).await;
+    world.assert_only_deleted(&expected);
+    for job in world.jobs().await {
+        assert_eq!(job.outcome, Some(Outcome::Deleted), "{job:?}");
+    }
+    world.assert_adds_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_whose_answers_could_not_be_recorded_are_settled_without_a_restart() {
+    with_a_database_that_refuses(
+        "CREATE TRIGGER refuse BEFORE UPDATE ON jobs WHEN NEW.state = 'done'
+         BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_whose_sending_could_not_be_recorded_are_not_left_claimed() {
+    with_a_database_that_refuses(
+        "CREATE TRIGGER refuse BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'refused'); END",
+    )
+    .await;
+}

@@ -25,7 +25,7 @@ pub use list::{
     list, live_jobs, next_due, waiting_rules,
 };
 pub use progress::{RuleProgress, progress_of_rule, used_today};
-pub use settle::{Settled, mark_sent, settle};
+pub use settle::{Settled, abandon_claim, mark_sent, settle};
 
 pub(super) use claim::release_all_claimed;
 pub(super) use list::PRUNED;

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::claim::release_claim;
 use super::job::Phase;
 use crate::core::lead::LeadId;
 use crate::core::outcome::{Change, Outcome, PORTAL_MAY_STILL_WORK};
@@ -169,16 +170,33 @@ fn end_attempt(
 
 /// The jobs whose requests an earlier process sent: unknown until the portal has surely ended. How many.
 pub(in crate::store) fn sent_to_unknown(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
-    const FIND: &str = "SELECT id, claim, sent_at FROM jobs WHERE state = 'running' AND phase = 'sent'";
+    into_unknown(db, None, "<restart>: the service stopped before the answer came", now)
+}
+
+/// Ends a claim that its worker can no longer settle: what was not sent waits again, what was sent becomes unknown and
+/// is read when the portal has surely ended. How many jobs that were.
+pub fn abandon_claim(db: &Connection, claim: ClaimId, now: Timestamp) -> rusqlite::Result<u64> {
+    let released = release_claim(db, claim)?;
+    Ok(released + into_unknown(db, Some(claim), "<lost>: the answer could not be recorded", now)?)
+}
+
+fn into_unknown(
+    db: &Connection,
+    claim: Option<ClaimId>,
+    error: &str,
+    now: Timestamp,
+) -> rusqlite::Result<u64> {
+    const FIND: &str = "SELECT id, claim, sent_at FROM jobs
+        WHERE state = 'running' AND phase = 'sent' AND (?1 IS NULL OR claim = ?1)";
     let sent = db
         .prepare_cached(FIND)?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, from_ms(row.get(2)?)?)))?
+        .query_map([claim], |row| Ok((row.get(0)?, row.get(1)?, from_ms(row.get(2)?)?)))?
         .collect::<rusqlite::Result<Vec<(JobId, ClaimId, Timestamp)>>>()?;
     let mut changed = 0;
     for (job, claim, sent_at) in sent {
         let change = Change::Unknown {
             settle_at: sent_at.saturating_add(PORTAL_MAY_STILL_WORK).unwrap_or(Timestamp::MAX),
-            error: "<restart>: the service stopped before the answer came".to_owned(),
+            error: error.to_owned(),
         };
         changed += settle(db, claim, &[(job, change)], now)?.changed;
     }
