@@ -131,39 +131,55 @@ fn rules_that_differ_in_mode_or_in_converted_leads_are_not_the_same() {
     }
 }
 
-/// A condition on one field, as text of the rules language.
+/// Operators with values for a field, each once.
+fn operators(
+    field: &'static str,
+    words: &'static [&'static str],
+    values: &'static [&'static str],
+) -> impl Strategy<Value = String> {
+    let one = (prop::sample::select(words), prop::sample::select(values), prop::sample::select(values));
+    prop::collection::vec(one, 1..4).prop_map(move |tests| {
+        let mut written = std::collections::BTreeMap::new();
+        for (word, value, other) in tests {
+            let list = format!("[{value}, {other}]");
+            written.entry(word).or_insert(match word {
+                "in" | "not_in" => list,
+                "empty" => (value < other).to_string(),
+                _ => value.to_owned(),
+            });
+        }
+        let written: Vec<String> = written.iter().map(|(word, value)| format!("{word}: {value}")).collect();
+        format!("{field}: {{ {} }}", written.join(", "))
+    })
+}
+
+/// Conditions on one field.
 fn leaf() -> impl Strategy<Value = String> {
-    let stage = prop::sample::select(vec!["JUNK", "junk", "NEW", "S7"]);
-    let number = -1i32..4;
-    let day = 20u8..31;
+    const ORDER: &[&str] = &["gt", "gte", "lt", "lte", "eq", "in", "ne", "empty"];
     prop_oneof![
-        stage.clone().prop_map(|code| format!("stageId: {code}")),
-        (stage.clone(), stage.clone()).prop_map(|(a, b)| format!("stageId: {{ not_in: [{a}, {b}] }}")),
-        (stage.clone(), stage).prop_map(|(a, b)| format!("stageId: [{a}, {b}]")),
-        (prop::sample::select(vec!["gt", "gte", "lt", "lte", "eq", "ne"]), number)
-            .prop_map(|(word, than)| format!("opportunity: {{ {word}: {than} }}")),
-        any::<bool>().prop_map(|empty| format!("opportunity: {{ empty: {empty} }}")),
-        prop::sample::select(vec!["Y", "N"]).prop_map(|flag| format!("opened: {flag}")),
-        (prop::sample::select(vec!["gt", "gte", "lt", "lte"]), day)
-            .prop_map(|(word, day)| format!("createdTime: {{ {word}: 2026-11-{day} }}")),
-        (1u32..4).prop_map(|id| format!("id: {{ lt: {id} }}")),
-        (1u32..3).prop_map(|id| format!("contactIds: [{id}]")),
+        operators("stageId", &["eq", "ne", "in", "not_in", "empty"], &["JUNK", "junk", "NEW", "S7"]),
+        operators("opportunity", ORDER, &["-5", "0", "1", "2", "3"]),
+        operators("opened", &["eq", "ne", "empty"], &["Y", "N"]),
+        operators("createdTime", &["gt", "gte", "lt", "lte"], &["2026-11-19", "2026-11-21", "2026-11-24"]),
+        operators("id", ORDER, &["1", "2", "5"])
+            .prop_filter("an id has no emptiness", |text| !text.contains("empty")),
+        operators("contactIds", &["eq", "ne", "in", "not_in"], &["1", "2"]),
     ]
 }
 
-/// A map of conditions: flow maps in a list under `any` and `not`, so that one field can be asked twice.
+/// A map of conditions.
 fn selection() -> impl Strategy<Value = String> {
     let part = prop_oneof![
-        3 => leaf().prop_map(|leaf| format!("{{ any: [ {{ {leaf} }} ] }}")),
-        1 => leaf().prop_map(|leaf| format!("{{ not: {{ {leaf} }} }}")),
-        1 => (leaf(), leaf()).prop_map(|(a, b)| format!("{{ any: [ {{ {a} }}, {{ {b} }} ] }}")),
+        leaf().prop_map(|leaf| format!("not: {{ {leaf} }}")),
+        (leaf(), leaf()).prop_map(|(a, b)| format!("any: [ {{ {a} }}, {{ {b} }} ]")),
+        leaf().prop_map(|leaf| format!("any: [ {{ {leaf} }} ]")),
     ];
-    (leaf(), prop::collection::vec(part, 0..3)).prop_map(|(first, parts)| {
-        let nots: Vec<String> = parts.iter().map(|part| format!("{{ not: {part} }}")).collect();
-        match nots.is_empty() {
-            true => format!("{{ {first} }}"),
-            false => format!("{{ {first}, not: {{ any: [ {} ] }} }}", nots.join(", ")),
-        }
+    (prop::collection::vec(leaf(), 1..3), prop::option::of(part)).prop_map(|(leaves, part)| {
+        let mut seen = std::collections::BTreeSet::new();
+        let unique =
+            leaves.into_iter().filter(|leaf| seen.insert(leaf.split(':').next().unwrap().to_owned()));
+        let parts: Vec<String> = unique.chain(part).collect();
+        format!("{{ {} }}", parts.join(", "))
     })
 }
 
@@ -193,7 +209,7 @@ fn lead() -> impl Strategy<Value = Lead> {
     )
 }
 
-/// Two conditions on one field as a map of operators would make them: `any` of one part is that part.
+/// Rules of these selections behind one protection.
 fn rules_text(selections: &[String], protection: &str, age: Option<u8>) -> String {
     let mut text =
         format!("version: 1\ntimezone: UTC\nprotect: [ {{ name: kept, match: {protection} }} ]\nrules:\n");

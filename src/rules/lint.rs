@@ -82,17 +82,17 @@ fn clocks(rule: &Rule, now: Timestamp, found: &mut Vec<Diagnostic>) {
         }
         let time = fire.strftime("%H:%M on %-d %B %Y");
         let (name, city) = (&rule.name, schedule.zone_name());
-        let hours = format!("from {} to {}", from.strftime("%H:%M"), to.strftime("%H:%M"));
+        let (from, to) = (from.strftime("%H:%M"), to.strftime("%H:%M"));
         if after > before && !skipped {
             skipped = true;
             let message = format!("rule {name}: {time} does not exist in {city}, since clocks go forward");
-            let help =
-                format!("it runs at {} that day; or choose a time outside {hours}", to.strftime("%H:%M"));
+            let help = format!("it runs at {to} that day; or choose a time before {from}, or from {to} on");
             found.push(warning(rule, "time-skipped", message, help));
         } else if after < before && !doubled {
             doubled = true;
             let message = format!("rule {name}: {time} comes twice in {city}, since clocks go back");
-            let help = format!("it runs the first time only; or choose a time outside {hours}");
+            let help =
+                format!("it runs the first time only; or choose a time before {from}, or from {to} on");
             found.push(warning(rule, "time-doubled", message, help));
         }
     }
@@ -145,6 +145,7 @@ impl<'r> Asked<'r> {
 fn flatten<'r>(condition: &'r Condition, parts: &mut Vec<&'r Condition>) {
     match condition {
         Condition::All(inner) => inner.iter().for_each(|part| flatten(part, parts)),
+        Condition::Any(inner) if inner.len() == 1 => inner.iter().for_each(|part| flatten(part, parts)),
         Condition::Any(_) | Condition::Not(_) | Condition::Field { .. } | Condition::OlderThan { .. } => {
             parts.push(condition);
         }
