@@ -2,7 +2,11 @@
 //!
 //! `rules_tests/` holds one file a mistake and, beside it, what the program says about it.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test may panic like the test itself")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a helper of a test may panic like the test itself"
+)]
 
 use std::fs;
 use std::path::PathBuf;

@@ -102,8 +102,12 @@ fn moment(reader: &mut Reader<'_>, node: &Node) -> Option<Timestamp> {
 fn lead(reader: &mut Reader<'_>, node: &Node) -> Option<Lead> {
     let help = "write the lead's fields, for example { stageId: JUNK }";
     let entries = match &node.value {
-        Value::Map(entries) if !entries.is_empty() => entries,
-        Value::Map(_) | Value::List(_) | Value::Scalar(_) => {
+        Value::Map(entries) if entries.is_empty() => {
+            reader.error("empty", &node.span, "the lead has no field").help(help);
+            return None;
+        }
+        Value::Map(entries) => entries,
+        Value::List(_) | Value::Scalar(_) => {
             reader.wrong(node, "a map of fields", help);
             return None;
         }
