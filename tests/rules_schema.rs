@@ -8,8 +8,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use b24_janitor::core::field::FIELDS;
-use b24_janitor::rules::{grammar, schema};
+use b24_janitor::rules::{self, Input, grammar, schema};
 use jsonschema::Validator;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn root() -> PathBuf {
@@ -165,5 +166,95 @@ fn the_example_of_every_key_is_valid_where_it_stands() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn files_of_tests_have_a_schema_of_their_own() {
+    let schema = jsonschema::draft202012::new(&schema::of_tests()).unwrap();
+    let good = "now: 2026-11-25T12:00:00+01:00\nrules: ../rules.yaml\ncases:\n  - name: a\n    lead: { id: 7, stageId: \
+                JUNK, opportunity: \"5.00|EUR\", hasPhone: Y, contactIds: [], sourceId: null, ufCrm_1: 3 }\n    rule: \
+                old-junk\n    expect: protected\n    reason: money\n";
+    let parse = |text: &str| {
+        rules::parse_tests(&Input { file: "a.test.yaml".into(), bytes: text.as_bytes().to_vec() })
+    };
+    assert!(parse(good).is_ok());
+    assert_eq!(complaints(&schema, good), Vec::<String>::new());
+    for (right, wrong) in [
+        ("+01:00", ""),
+        ("expect: protected", "expect: deleted"),
+        ("stageId", "STATUS_ID"),
+        ("id: 7", "id: 0"),
+        ("rule: old-junk", "rule: Old Junk"),
+        ("reason:", "because:"),
+        ("    rule: old-junk\n", ""),
+        ("stageId: JUNK", "stageId: 7"),
+    ] {
+        let bad = good.replace(right, wrong);
+        assert!(parse(&bad).is_err(), "{wrong}");
+        assert!(!complaints(&schema, &bad).is_empty(), "{wrong}");
+    }
+}
+
+/// Schedules, dates, zones and ages, and what is nearly one.
+fn nearly() -> impl Strategy<Value = (&'static str, String)> {
+    let field = prop::sample::select(vec![
+        "*", "*/5", "0", "7", "05", "1-7", "8-18/2", "1,15", "23", "31", "59", "60", "mon", "MON-fri",
+        "jan,Mar", "sun", "L", "5/15",
+    ]);
+    let separator = prop::sample::select(vec![" ", "  "]);
+    let crontab = (prop::collection::vec(field, 4..=6), separator.clone())
+        .prop_map(|(fields, separator)| ("schedule", fields.join(separator)));
+    let word = prop::sample::select(vec![
+        "@daily",
+        "@Hourly",
+        "@weekly ",
+        " @monthly",
+        "@yearly",
+        "@annually",
+        "@midnight",
+        "@reboot",
+    ])
+    .prop_map(|word| ("schedule", word.to_owned()));
+    let date = (
+        prop::sample::select(vec!["2024-01-31", "2024-1-31", "2024-12-01"]),
+        prop::sample::select(vec!["", "T10:00", " 10:00", "T10:00:00", "T10:00:00.5", "T10", "T24:00:00"]),
+        prop::sample::select(vec!["", "Z", "+03:00", "+0300", "-03", "z", "[UTC]"]),
+    )
+        .prop_map(|(day, time, offset)| ("date", format!("{day}{time}{offset}")));
+    let zone = prop::sample::select(vec![
+        "UTC",
+        "Europe/Berlin",
+        "europe/berlin",
+        "America/Argentina/Buenos_Aires",
+        "Etc/GMT+3",
+        "GMT",
+        "CET",
+        "Berlin",
+        "America/Port-au-Prince",
+        "+03:00",
+    ])
+    .prop_map(|zone| ("timezone", zone.to_owned()));
+    let age =
+        prop::sample::select(vec!["0h", "90d", "2w", "090d", "36500d", "1m", "90", "1.5d", "-1d", "none"])
+            .prop_map(|age| ("older_than", age.to_owned()));
+    prop_oneof![4 => crontab, 1 => word, 3 => date, 1 => zone, 1 => age]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn what_the_program_accepts_the_schema_accepts((what, value) in nearly()) {
+        let with = |key: &str, other: &str| if what == key { value.clone() } else { other.to_owned() };
+        let text = format!(
+            "version: 1\ntimezone: \"{}\"\nrules:\n  - name: a\n    schedule: \"{}\"\n    day_fields: or\n    older_than: \
+             \"{}\"\n    match: {{ createdTime: {{ lt: \"{}\" }} }}\n",
+            with("timezone", "UTC"), with("schedule", "@daily"), with("older_than", "1d"), with("date", "2024-01-31"),
+        );
+        let accepted = rules::parse(&[Input { file: "rules.yaml".into(), bytes: text.clone().into_bytes() }]).is_ok();
+        thread_local!(static SCHEMA: Validator = rules_schema());
+        let complaints = SCHEMA.with(|schema| complaints(schema, &text));
+        prop_assert!(!accepted || complaints.is_empty(), "{text}{complaints:?}");
     }
 }

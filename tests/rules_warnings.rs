@@ -108,6 +108,8 @@ fn what_only_may_be_unintended_is_not_warned_of() {
     };
     for (condition, selection) in [
         ("{ opportunity: { gt: 100 } }", "{ opportunity: { gt: 0 } }"),
+        ("{ opportunity: { gt: 0 } }", "{ opportunity: { gte: 0 } }"),
+        ("{ createdTime: { lt: 2024-01-31T10:00:00 } }", "{ createdTime: { lte: 2024-01-31T10:00:00 } }"),
         ("{ stageId: JUNK, opened: Y }", "{ stageId: JUNK }"),
         ("{ stageId: JUNK }", "{ stageId: [JUNK, \"7\"] }"),
         ("{ id: { lt: 5 } }", "{ stageId: JUNK }"),

@@ -20,9 +20,9 @@ const AGE: &str = "^[0-9]+[hdw]$";
 const AGE_OR_NONE: &str = "^(none|[0-9]+[hdw])$";
 const ZONE: &str = "^(UTC|[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)+)$";
 /// A day, or a moment with or without its offset.
-const DATE: &str = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$";
+const DATE: &str = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}[0-9:.]*(Z|[+-][0-9:]+)?)?$";
 /// A moment with its offset.
-const MOMENT: &str = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?([Zz]|[+-]\d{2}(:?\d{2})?)$";
+const MOMENT: &str = r"^\d{4}-\d{2}-\d{2}[Tt ]\d{2}[0-9:.,]*([Zz]|[+-][0-9:]+)(\[.*\])?$";
 
 /// Every kind of field, in the order of the definitions.
 const KINDS: [FieldKind; 8] = [
