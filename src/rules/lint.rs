@@ -5,8 +5,9 @@
 //! undecidable, and three-valued logic is monotone: a *no* or a *yes* of such a lead holds for every lead with that
 //! value. So nothing here knows again what an operator means.
 
-use jiff::tz::{Offset, TimeZone};
-use jiff::{SignedDuration, Timestamp};
+mod clocks;
+
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::diagnostic::{Diagnostic, Severity};
@@ -16,20 +17,13 @@ use crate::core::condition::Condition;
 use crate::core::field::{FieldKind, FieldName};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::rule::{Rule, RuleSet};
-use crate::core::schedule::Schedule;
 use crate::core::truth::Truth;
-
-/// How far changes of clocks are looked for: each kind of change that there is comes once in a year.
-const LOOK_AHEAD: SignedDuration = SignedDuration::from_hours(366 * 24);
-
-/// A schedule with at least so many times in the day around a change is an interval: one more or less is no matter.
-const INTERVAL_A_DAY: usize = 12;
 
 /// What looks unintended in the rules at the moment `now`, in the order of the rules.
 pub fn lint(rules: &RuleSet, now: Timestamp) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for (index, rule) in rules.rules.iter().enumerate() {
-        clocks(rule, now, &mut found);
+        clocks::clocks(rule, now, &mut found);
         let asked = Asked::of(&rule.selection, now);
         if let Some(diagnostic) = never(rule, &asked, now) {
             found.push(diagnostic);
@@ -58,61 +52,6 @@ fn warning(rule: &Rule, code: &'static str, message: String, help: impl Into<Str
     let mut diagnostic = Diagnostic::about_rule(Severity::Warning, code, &rule.place, message);
     diagnostic.help(help);
     diagnostic
-}
-
-/// Times of the schedule that a change of clocks skips or doubles.
-fn clocks(rule: &Rule, now: Timestamp, found: &mut Vec<Diagnostic>) {
-    let schedule = &rule.schedule;
-    let zone = schedule.zone();
-    let end = now.saturating_add(LOOK_AHEAD).unwrap_or(Timestamp::MAX);
-    // The wall times themselves, as if no clock were ever changed.
-    let Ok(walls) = Schedule::parse(schedule.text(), TimeZone::UTC, "UTC", schedule.day_fields()) else {
-        return;
-    };
-    let (mut skipped, mut doubled) = (false, false);
-    for change in zone.following(now).take_while(|change| change.timestamp() <= end) {
-        let at = change.timestamp();
-        let second = SignedDuration::from_secs(1);
-        let before = zone.to_offset(at.saturating_sub(second).unwrap_or(at));
-        let after = change.offset();
-        let (from, to) = (wall(at, before.min(after)), wall(at, before.max(after)));
-        let Some(fire) = first_from(&walls, from).filter(|fire| *fire < to) else { continue };
-        if is_interval(&walls, from) {
-            continue;
-        }
-        let time = fire.strftime("%H:%M on %-d %B %Y");
-        let (name, city) = (&rule.name, schedule.zone_name());
-        let (from, to) = (from.strftime("%H:%M"), to.strftime("%H:%M"));
-        if after > before && !skipped {
-            skipped = true;
-            let message = format!("rule {name}: {time} does not exist in {city}, since clocks go forward");
-            let help = format!("it runs at {to} that day; or choose a time before {from}, or from {to} on");
-            found.push(warning(rule, "time-skipped", message, help));
-        } else if after < before && !doubled {
-            doubled = true;
-            let message = format!("rule {name}: {time} comes twice in {city}, since clocks go back");
-            let help =
-                format!("it runs the first time only; or choose a time before {from}, or from {to} on");
-            found.push(warning(rule, "time-doubled", message, help));
-        }
-    }
-}
-
-/// What clocks with that offset show, as if it were UTC.
-fn wall(at: Timestamp, offset: Offset) -> Timestamp {
-    at.saturating_add(SignedDuration::from_secs(i64::from(offset.seconds()))).unwrap_or(at)
-}
-
-fn first_from(walls: &Schedule, from: Timestamp) -> Option<Timestamp> {
-    walls.next_fire(from.saturating_sub(SignedDuration::from_secs(1)).unwrap_or(from))
-}
-
-/// Whether it fires so often in the day around a time that it must be an interval.
-fn is_interval(walls: &Schedule, around: Timestamp) -> bool {
-    let half = SignedDuration::from_hours(12);
-    let (from, to) = (around.saturating_sub(half), around.saturating_add(half));
-    let (Ok(from), Ok(to)) = (from, to) else { return false };
-    walls.next_fires(from, INTERVAL_A_DAY).get(INTERVAL_A_DAY - 1).is_some_and(|last| *last < to)
 }
 
 /// What a condition asks of every lead that it selects, by its parts that must all hold.
