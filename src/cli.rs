@@ -55,6 +55,8 @@ pub enum Command {
     Sandbox(Box<SandboxArgs>),
     /// Validate settings and rules; print each rule with its next five times
     Check(CheckArgs),
+    /// Test rules on sample leads: *.test.yaml, a lead and what a rule must say of it
+    Test(TestArgs),
     /// Report what each rule would delete now; deletes nothing and enqueues nothing
     Plan(PlanArgs),
     /// Evaluate a rule now and enqueue what it selects
@@ -75,6 +77,10 @@ pub enum Command {
     Resume(JsonArgs),
     /// Show events, jobs, and what stops the work, if anything
     Status(JsonArgs),
+    /// Print the rules' JSON Schema, for editors
+    Schema(SchemaArgs),
+    /// Print a script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
 }
 
 /// Machine-readable output.
@@ -180,9 +186,50 @@ pub struct CheckArgs {
     /// Also ask the portal: fields, stages, scope
     #[arg(long)]
     pub online: bool,
+    /// How to print: for people, one JSON object a line, or annotations of GitHub Actions
+    #[arg(long, value_enum, default_value_t = CheckFormat::Text)]
+    pub format: CheckFormat,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    pub json: bool,
+}
+
+/// How `check` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CheckFormat {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+    /// `::error file=…,line=…,col=…::message`, which GitHub Actions shows beside the line; the rest as text
+    Github,
+}
+
+/// Arguments of `test`.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// Files of tests [default: every *.test.yaml beside the rules]
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
     #[command(flatten)]
     /// Output.
     pub json: JsonArgs,
+}
+
+/// Arguments of `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// The schema of files of tests (*.test.yaml) instead
+    #[arg(long)]
+    pub tests: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// Arguments of `plan`.

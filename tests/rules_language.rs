@@ -90,7 +90,7 @@ fn the_example_is_accepted_plans_only_and_shows_every_key() {
     let loaded = parse(&text).map_err(|found| rendered(Err(found))).unwrap();
     assert_eq!(loaded.warnings, []);
     assert!(loaded.rules.rules.iter().all(|rule| rule.mode == Mode::Plan));
-    for key in rules::grammar::KEYS {
+    for key in rules::grammar::KEYS.iter().filter(|key| !key.section.is_of_tests()) {
         assert!(text.contains(&format!("{}:", key.name)), "the example does not show `{}`", key.name);
     }
     for (_, word, _, _) in rules::grammar::OPERATORS {

@@ -17,14 +17,19 @@ fn parse(bytes: &[u8]) -> Result<Loaded, Vec<Diagnostic>> {
 
 /// Parses, renders everything, and checks the places.
 fn answer(bytes: &[u8]) -> Result<(), TestCaseError> {
-    let found = match parse(bytes) {
-        Ok(loaded) => loaded.warnings,
+    let mut found = match parse(bytes) {
+        Ok(loaded) => {
+            let now = "2026-11-25T12:00:00Z".parse().unwrap();
+            rules::lint(&loaded.rules, now).into_iter().chain(loaded.warnings).collect()
+        }
         Err(found) => {
             prop_assert!(!found.is_empty());
             found
         }
     };
     prop_assert!(found.len() <= 250);
+    let as_tests = rules::parse_tests(&Input { file: "a.test.yaml".to_owned(), bytes: bytes.to_vec() });
+    found.extend(as_tests.err().unwrap_or_default());
     for diagnostic in found {
         prop_assert!(diagnostic.span.start <= diagnostic.span.end);
         prop_assert!(diagnostic.span.end <= bytes.len(), "{diagnostic}: {:?}", diagnostic.span);
@@ -56,6 +61,11 @@ fn near_yaml() -> impl Strategy<Value = String> {
         "not: ",
         "stageId",
         "createdTime",
+        "cases:\n",
+        "now: 2026-11-25T12:00:00Z\n",
+        "lead: ",
+        "rule: ",
+        "expect: ",
         ": ",
         ":",
         "{ ",

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::print::{Out, complain};
 use super::workshop;
-use crate::cli::CheckArgs;
+use crate::cli::{CheckArgs, CheckFormat};
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
 use crate::engine::online::{self, Finding};
@@ -17,45 +17,100 @@ use crate::settings::{Flags, Need, Settings};
 /// How many of a rule's next times are shown.
 const NEXT: usize = 5;
 
+/// One thing that is wrong or odd, wherever it was found.
+struct Told<'a> {
+    severity: &'a str,
+    code: &'a str,
+    /// The file, its line and column, where there is one.
+    place: Option<(&'a str, u32, u32)>,
+    message: &'a str,
+    help: Option<&'a str>,
+}
+
+/// Where and how the command prints.
+#[derive(Clone, Copy)]
+struct Report {
+    out: Out,
+    github: bool,
+}
+
+impl Report {
+    /// `people` is what stands on a terminal; every other form is made from the parts.
+    fn tell(self, told: &Told<'_>, people: impl FnOnce() -> String) -> Result<(), Failure> {
+        let (file, line, column) =
+            told.place.map_or((None, None, None), |(f, l, c)| (Some(f), Some(l), Some(c)));
+        self.out.object(&json!({
+            "severity": told.severity, "file": file, "line": line, "column": column, "code": told.code,
+            "message": told.message, "help": told.help,
+        }))?;
+        if self.github {
+            self.out.say(annotation(told))?;
+        } else if !self.out.json {
+            complain(people());
+        }
+        Ok(())
+    }
+
+    fn diagnostic(self, problem: &Diagnostic) -> Result<(), Failure> {
+        let message = problem.whole_message();
+        let told = Told {
+            severity: problem.severity.as_str(),
+            code: problem.code,
+            place: Some((&problem.file, problem.line, problem.column)),
+            message: &message,
+            help: problem.help.as_deref(),
+        };
+        self.tell(&told, || problem.render(Out::color()))
+    }
+}
+
+/// A workflow command of GitHub Actions
+/// (<https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>). What is data is escaped, so
+/// that no rules file can give commands of its own.
+fn annotation(told: &Told<'_>) -> String {
+    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
+    let place = told.place.filter(|(file, ..)| !file.is_empty());
+    let place = place.map_or(String::new(), |(file, line, column)| {
+        format!(" file={},line={line},col={column}", property(file))
+    });
+    let help = told.help.map_or(String::new(), |help| format!("\nhelp: {help}"));
+    format!("::{}{place}::{}", told.severity, data(&format!("{} [{}]{help}", told.message, told.code)))
+}
+
 /// Checks, and says what it found.
 pub(super) async fn check(flags: &Flags, args: &CheckArgs) -> Result<(), Failure> {
-    let out = Out::new(args.json.json);
+    let json = args.json || args.format == CheckFormat::Json;
+    let report = Report { out: Out::new(json), github: args.format == CheckFormat::Github };
+    let out = report.out;
     let need = if args.online { Need::Portal } else { Need::NoPortal };
     let settings = workshop::settings(flags, need)?;
     workshop::start_log(&settings, true);
     let loaded = match rules::load(&settings.rules) {
         Ok(loaded) => loaded,
-        Err(problems) => return Err(tell_problems(out, &problems)?),
+        Err(problems) => return Err(tell_problems(report, &problems)?),
     };
-    for warning in &loaded.warnings {
-        tell_problem(out, warning)?;
-    }
     let now = Clock::System.now();
+    for warning in loaded.warnings.iter().chain(&rules::lint(&loaded.rules, now)) {
+        report.diagnostic(warning)?;
+    }
     for rule in &loaded.rules.rules {
         tell_rule(out, rule, now)?;
     }
-    hints(out, &settings, &loaded.rules)?;
+    hints(report, &settings, &loaded.rules)?;
     if args.online {
-        online_checks(out, &settings, &loaded.rules).await?;
+        online_checks(report, &settings, &loaded.rules).await?;
     }
     Ok(())
 }
 
-fn tell_problem(out: Out, problem: &Diagnostic) -> Result<(), Failure> {
-    out.object(&problem.to_json())?;
-    if !out.json {
-        complain(problem.render(Out::color()));
-    }
-    Ok(())
-}
-
-fn tell_problems(out: Out, problems: &[Diagnostic]) -> Result<Failure, Failure> {
+fn tell_problems(report: Report, problems: &[Diagnostic]) -> Result<Failure, Failure> {
     for problem in problems {
-        tell_problem(out, problem)?;
+        report.diagnostic(problem)?;
     }
     let count = problems.len();
     let message = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
-    if out.json {
+    if report.out.json {
         return Ok(Failure::Usage(Vec::new()));
     }
     Ok(Failure::usage(format!("{message} in the rules; nothing was loaded")))
@@ -87,7 +142,7 @@ fn tell_rule(out: Out, rule: &Rule, now: Timestamp) -> Result<(), Failure> {
 }
 
 /// What the service would need and this check can do without: its secrets may live where only the service sees them.
-fn hints(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
+fn hints(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
     let mut hints: Vec<(&str, String)> = Vec::new();
     if settings.portal_host().is_none() {
         hints.push((
@@ -107,24 +162,19 @@ fn hints(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> 
         hints.push(("events-without-token", message));
     }
     for (code, message) in hints {
-        out.object(&json!({
-            "severity": "warning", "file": null, "line": null, "column": null, "code": code, "message": message,
-            "help": null,
-        }))?;
-        if !out.json {
-            complain(format!("warning[{code}]: {message}"));
-        }
+        let told = Told { severity: "warning", code, place: None, message: &message, help: None };
+        report.tell(&told, || format!("warning[{code}]: {message}"))?;
     }
     let deleting = rules.rules.iter().filter(|rule| rule.mode == crate::core::rule::Mode::Delete).count();
     let valid = match rules.rules.len() {
         1 => "1 rule is valid".to_owned(),
         count => format!("{count} rules are valid"),
     };
-    out.say(format!("{valid}; {deleting} may delete, {} only plan", rules.rules.len() - deleting))?;
+    report.out.say(format!("{valid}; {deleting} may delete, {} only plan", rules.rules.len() - deleting))?;
     Ok(())
 }
 
-async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
+async fn online_checks(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
     let portal = workshop::portal(settings, rules, None, &Metrics::new()).await?;
     let findings = online::check(&portal, rules).await;
     let (mut wrong, mut unchecked) = (0, 0);
@@ -132,14 +182,17 @@ async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result
         let is_error = *severity == "error";
         wrong += usize::from(is_error);
         unchecked += usize::from(!is_error);
-        out.object(&json!({
-            "severity": severity, "file": file, "line": line, "column": 1, "code": code, "message": message,
-            "help": help,
-        }))?;
-        if !out.json {
+        let told = Told {
+            severity,
+            code,
+            place: Some((file.as_str(), *line, 1)),
+            message: message.as_str(),
+            help: Some(help.as_str()),
+        };
+        report.tell(&told, || {
             let place = if file.is_empty() { "portal".to_owned() } else { format!("{file}:{line}:1") };
-            complain(format!("{place}: {severity}[{code}]: {message}\n  help: {help}"));
-        }
+            format!("{place}: {severity}[{code}]: {message}\n  help: {help}")
+        })?;
     }
     if wrong > 0 {
         return Err(Failure::Usage(Vec::new()));
@@ -148,8 +201,8 @@ async fn online_checks(out: Out, settings: &Settings, rules: &RuleSet) -> Result
     if unchecked > 0 {
         return Err(Failure::of("the rules are valid, but what only the portal knows was not checked"));
     }
-    out.say("the portal knows every field and stage of the rules")?;
-    out.say(
+    report.out.say("the portal knows every field and stage of the rules")?;
+    report.out.say(
         "not checked: whether this webhook may delete leads; the portal has no way to ask without deleting",
     )?;
     Ok(())

@@ -1,6 +1,7 @@
 //! One module a command; the only layer that prints.
 
 mod check;
+mod completions;
 mod demo;
 mod failure;
 mod health;
@@ -11,8 +12,10 @@ mod print;
 mod run;
 mod runs;
 mod sandbox;
+mod schema;
 mod serve;
 mod status;
+mod test;
 mod tokens;
 mod workshop;
 
@@ -83,6 +86,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Demo(args) => demo::demo(&args).await,
         Command::Sandbox(args) => sandbox::sandbox(*args).await,
         Command::Check(args) => check::check(&flags, &args).await,
+        Command::Test(args) => test::test(&quiet(Need::NoPortal)?, flags.rules.is_some(), &args),
         Command::Plan(args) => plan::plan(&quiet(Need::Portal)?, &args).await,
         Command::Run(args) => run::run(&quiet(Need::Portal)?, &args).await,
         Command::Runs(args) => runs::list(&quiet(Need::NoPortal)?, &args).await,
@@ -93,5 +97,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Pause(args) => status::pause(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
         Command::Resume(args) => status::resume(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
         Command::Status(args) => status::status(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
+        Command::Schema(args) => schema::schema(&args),
+        Command::Completions(args) => completions::completions(&args),
     }
 }

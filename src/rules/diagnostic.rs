@@ -162,6 +162,14 @@ impl Diagnostic {
         format!("{first}\n{}", renderer.render(&[below]))
     }
 
+    /// What is wrong, with the other place where there is one, on one line.
+    pub fn whole_message(&self) -> String {
+        match &self.second {
+            Some(second) => format!("{} ({second})", self.message),
+            None => self.message.clone(),
+        }
+    }
+
     /// The diagnostic as an object of `check --json`.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
@@ -170,10 +178,7 @@ impl Diagnostic {
             "line": self.line,
             "column": self.column,
             "code": self.code,
-            "message": match &self.second {
-                Some(second) => format!("{} ({second})", self.message),
-                None => self.message.clone(),
-            },
+            "message": self.whole_message(),
             "help": self.help,
         })
     }

@@ -1,7 +1,9 @@
-//! Every key of the rules language: where it may stand, what it takes, what it means, an example.
+//! Every key of the rules language: where it may stand, what it takes, what it means, an example, a mistake.
 //!
-//! The table feeds the reading of files, the suggestions in messages and the reference; a key that is not in it does
-//! not exist.
+//! The tables feed the reading of files, the suggestions in messages, the JSON Schema ([`super::schema`]) and the
+//! reference in `docs/rules.md`; a key that is not in them does not exist.
+
+use crate::core::field::FieldKind;
 
 /// A map of the language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,9 +22,40 @@ pub enum Section {
     Rule,
     /// `older_than:` with a field.
     OlderThan,
+    /// A file of tests (`*.test.yaml`).
+    Tests,
+    /// An entry of `cases:`.
+    Case,
 }
 
 impl Section {
+    /// Every section, in the order of the reference.
+    pub const ALL: [Section; 9] = [
+        Section::File,
+        Section::Portal,
+        Section::Defaults,
+        Section::Limits,
+        Section::Protection,
+        Section::Rule,
+        Section::OlderThan,
+        Section::Tests,
+        Section::Case,
+    ];
+
+    /// Whether it belongs to files of tests, which are another kind of file.
+    pub fn is_of_tests(self) -> bool {
+        match self {
+            Section::Tests | Section::Case => true,
+            Section::File
+            | Section::Portal
+            | Section::Defaults
+            | Section::Limits
+            | Section::Protection
+            | Section::Rule
+            | Section::OlderThan => false,
+        }
+    }
+
     /// Where its keys stand, for messages: "`burst` belongs {}".
     pub fn place(self) -> &'static str {
         match self {
@@ -33,6 +66,8 @@ impl Section {
             Section::Protection => "in an entry of `protect:`",
             Section::Rule => "in a rule (an entry of `rules:`)",
             Section::OlderThan => "under `older_than:`",
+            Section::Tests => "at the top of a file of tests",
+            Section::Case => "in a case (an entry of `cases:`)",
         }
     }
 
@@ -46,6 +81,8 @@ impl Section {
             Section::Protection => "a protection",
             Section::Rule => "a rule",
             Section::OlderThan => "`older_than:`",
+            Section::Tests => "a file of tests",
+            Section::Case => "a case",
         }
     }
 
@@ -103,6 +140,10 @@ pub enum Kind {
     OlderThan,
     /// The name of a field that holds a date.
     DateField,
+    /// A moment with its offset.
+    Moment,
+    /// A lead's fields with their values, as the portal returns them.
+    Lead,
     /// A map.
     Map(Section),
     /// A list of maps.
@@ -122,8 +163,12 @@ pub struct Key {
     pub kind: Kind,
     /// What it means, in one line.
     pub doc: &'static str,
+    /// The value that holds where nothing is written, as it would be written; `None` where there is none.
+    pub default: Option<&'static str>,
     /// The key with a value, as it could stand in a file.
     pub example: &'static str,
+    /// The key with a value that is refused.
+    pub mistake: &'static str,
     /// Other words that people try for it.
     pub also: &'static [&'static str],
 }
@@ -136,67 +181,85 @@ pub const EVENTS: &[&str] = &["ONCRMLEADADD", "ONCRMLEADUPDATE"];
 
 const MODES: Kind = Kind::OneOf(&["plan", "delete"]);
 
+/// What a case may expect, in the words of [`crate::core::decide::Verdict`].
+pub const EXPECTATIONS: &[&str] = &["delete", "protected", "no_match", "undecidable"];
+
 const fn key(
     section: Section,
     name: &'static str,
     kind: Kind,
     doc: &'static str,
     example: &'static str,
+    mistake: &'static str,
     also: &'static [&'static str],
 ) -> Key {
-    Key { section, name, required: false, kind, doc, example, also }
+    Key { section, name, required: false, kind, doc, default: None, example, mistake, also }
 }
 
 const fn required(key: Key) -> Key {
     Key { required: true, ..key }
 }
 
+const fn default(value: &'static str, key: Key) -> Key {
+    Key { default: Some(value), ..key }
+}
+
 /// Every key.
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
-    required(key(Section::File, "version", Kind::Version, "the version of the rules language, always 1", "version: 1", &[])),
-    required(key(Section::File, "timezone", Kind::Zone, "the time zone that schedules and dates are in", "timezone: Europe/Berlin", &["time_zone", "tz", "zone"])),
-    key(Section::File, "portal", Kind::Map(Section::Portal), "how fast the portal may be asked", "portal: { requests_per_second: 2 }", &["bitrix24", "bitrix"]),
-    key(Section::File, "defaults", Kind::Map(Section::Defaults), "what the rules of this file have where they say nothing", "defaults: { mode: plan }", &["default"]),
-    key(Section::File, "protect", Kind::List(Section::Protection), "leads that no rule may delete", "protect: [ { name: pinned, ids: [10243] } ]", &["protected", "protections", "exclude", "except", "keep"]),
-    key(Section::File, "rules", Kind::List(Section::Rule), "the rules", "rules: [ … ]", &["rule"]),
+    required(key(Section::File, "version", Kind::Version, "the version of the rules language, always 1", "version: 1", "version: 2", &[])),
+    required(key(Section::File, "timezone", Kind::Zone, "the time zone that schedules and dates are in", "timezone: Europe/Berlin", "timezone: CET", &["time_zone", "tz", "zone"])),
+    key(Section::File, "portal", Kind::Map(Section::Portal), "how fast the portal may be asked", "portal: { requests_per_second: 2 }", "portal: 2", &["bitrix24", "bitrix"]),
+    key(Section::File, "defaults", Kind::Map(Section::Defaults), "what the rules of this file have where they say nothing", "defaults: { mode: plan }", "defaults: { match: { stageId: JUNK } }", &["default"]),
+    key(Section::File, "protect", Kind::List(Section::Protection), "leads that no rule may delete", "protect: [ { name: pinned, ids: [10243] } ]", "protect: [10243]", &["protected", "protections", "exclude", "except", "keep"]),
+    key(Section::File, "rules", Kind::List(Section::Rule), "the rules", "rules: [ { name: old-junk, schedule: \"15 3 * * *\", match: { stageId: JUNK } } ]", "rules: { old-junk: { match: { stageId: JUNK } } }", &["rule"]),
 
-    key(Section::Portal, "requests_per_second", Kind::Decimal { max: 50.0 }, "requests a second in the long run", "requests_per_second: 2", &["rps", "rate"]),
-    key(Section::Portal, "burst", Kind::Whole { min: 1, max: 10_000 }, "requests that may be sent at once before the rate counts", "burst: 50", &[]),
-    key(Section::Portal, "method_seconds", Kind::Decimal { max: 86_400.0 }, "seconds of the portal's work that one method may use in ten minutes", "method_seconds: 480", &["operating", "operating_seconds"]),
-    key(Section::Portal, "concurrency", Kind::Whole { min: 1, max: 8 }, "requests under way at the same time", "concurrency: 2", &["parallel", "threads", "workers"]),
-    key(Section::Portal, "delete_method", Kind::OneOf(&["crm.lead.delete", "crm.item.delete"]), "the portal's method that deletes", "delete_method: crm.lead.delete", &["method"]),
+    default("2", key(Section::Portal, "requests_per_second", Kind::Decimal { max: 50.0 }, "requests a second in the long run; Enterprise plans allow 5", "requests_per_second: 5", "requests_per_second: 0", &["rps", "rate"])),
+    default("50", key(Section::Portal, "burst", Kind::Whole { min: 1, max: 10_000 }, "requests that may be sent at once before the rate counts; Enterprise plans allow 250", "burst: 250", "burst: 0", &[])),
+    default("480", key(Section::Portal, "method_seconds", Kind::Decimal { max: 86_400.0 }, "seconds of the portal's work that one method may use in ten minutes", "method_seconds: 300", "method_seconds: 8m", &["operating", "operating_seconds"])),
+    default("2", key(Section::Portal, "concurrency", Kind::Whole { min: 1, max: 8 }, "requests under way at the same time", "concurrency: 4", "concurrency: 9", &["parallel", "threads", "workers"])),
+    default("crm.lead.delete", key(Section::Portal, "delete_method", Kind::OneOf(&["crm.lead.delete", "crm.item.delete"]), "the portal's method that deletes", "delete_method: crm.item.delete", "delete_method: crm.lead.remove", &["method"])),
 
-    key(Section::Defaults, "mode", MODES, "plan: only report; delete: delete", "mode: plan", &["dry_run", "action"]),
-    key(Section::Defaults, "grace_period", Kind::Age, "how long a matched lead waits before it is deleted", "grace_period: 24h", &["grace", "delay"]),
-    key(Section::Defaults, "keep_copy", Kind::AgeOrNone, "how long the copy of a deleted lead is kept, or none", "keep_copy: 30d", &["backup", "copy"]),
-    key(Section::Defaults, "limits", Kind::Map(Section::Limits), "caps that hold a run for a person's approval", "limits: { max_matches: 1000 }", &["limit", "caps"]),
-    key(Section::Defaults, "keep_history", Kind::Age, "how long finished jobs, events and runs are kept", "keep_history: 365d", &["history"]),
+    default("plan", key(Section::Defaults, "mode", MODES, "plan: only report; delete: delete", "mode: plan", "mode: dry-run", &["dry_run", "action"])),
+    default("0h", key(Section::Defaults, "grace_period", Kind::Age, "how long a matched lead waits before it is deleted", "grace_period: 24h", "grace_period: 24", &["grace", "delay"])),
+    default("30d", key(Section::Defaults, "keep_copy", Kind::AgeOrNone, "how long the copy of a deleted lead is kept, or none", "keep_copy: none", "keep_copy: no", &["backup", "copy"])),
+    key(Section::Defaults, "limits", Kind::Map(Section::Limits), "caps that hold a run for a person's approval", "limits: { max_matches: 500 }", "limits: 500", &["limit", "caps"]),
+    default("365d", key(Section::Defaults, "keep_history", Kind::Age, "how long finished jobs, events and runs are kept; their counts stay", "keep_history: 730d", "keep_history: 2y", &["history"])),
 
-    key(Section::Limits, "max_matches", Kind::Whole { min: 1, max: MANY }, "a run with more leads waits for approval", "max_matches: 1000", &["max", "max_leads"]),
-    key(Section::Limits, "max_percent", Kind::Whole { min: 1, max: 100 }, "a run with a greater share of all leads, in percent, waits for approval", "max_percent: 20", &["percent"]),
-    key(Section::Limits, "deletes_per_day", Kind::Whole { min: 1, max: MANY }, "deletions in any 24 hours; the rest waits", "deletes_per_day: 10000", &["per_day", "daily"]),
+    default("1000", key(Section::Limits, "max_matches", Kind::Whole { min: 1, max: MANY }, "a run with more leads waits for approval", "max_matches: 200", "max_matches: none", &["max", "max_leads"])),
+    default("20", key(Section::Limits, "max_percent", Kind::Whole { min: 1, max: 100 }, "a run with a greater share of all leads, in percent, waits for approval; ignored under 50 leads", "max_percent: 5", "max_percent: 5%", &["percent"])),
+    default("10000", key(Section::Limits, "deletes_per_day", Kind::Whole { min: 1, max: MANY }, "deletions in any 24 hours; the rest waits", "deletes_per_day: 2000", "deletes_per_day: 0", &["per_day", "daily"])),
 
-    required(key(Section::Protection, "name", Kind::Name, "the protection's name, unique over all files", "name: pinned", &["id", "title"])),
-    key(Section::Protection, "ids", Kind::Ids, "leads by id", "ids: [10243, 99812]", &["lead_ids", "leads"]),
-    key(Section::Protection, "match", Kind::Match, "leads by what their fields hold", "match: { opportunity: { gt: 0 } }", &["where", "filter", "when", "if", "condition", "conditions"]),
+    required(key(Section::Protection, "name", Kind::Name, "the protection's name, unique over all files", "name: pinned", "name: Pinned leads", &["id", "title"])),
+    key(Section::Protection, "ids", Kind::Ids, "leads by id", "ids: [10243, 99812]", "ids: [\"10243\"]", &["lead_ids", "leads"]),
+    key(Section::Protection, "match", Kind::Match, "leads by what their fields hold", "match: { opportunity: { gt: 0 } }", "match: { opportunity: { gt: \"0\" } }", &["where", "filter", "when", "if", "condition", "conditions"]),
 
-    required(key(Section::Rule, "name", Kind::Name, "the rule's name, unique over all files", "name: old-junk", &["id", "title"])),
-    key(Section::Rule, "description", Kind::Text, "what the rule is for", "description: Junk leads older than 90 days", &["comment", "note", "desc"]),
-    required(key(Section::Rule, "schedule", Kind::Schedule, "when it runs: a crontab line", "schedule: \"15 3 * * *\"", &["cron", "crontab", "every", "at", "time"])),
-    key(Section::Rule, "day_fields", Kind::OneOf(&["or", "and"]), "how a schedule with both a day of the month and a day of the week is meant", "day_fields: and", &[]),
-    key(Section::Rule, "timezone", Kind::Zone, "a time zone for this rule alone", "timezone: Asia/Yekaterinburg", &["time_zone", "tz", "zone"]),
-    key(Section::Rule, "events", Kind::Events, "events of the portal that make it look at a lead at once", "events: [ONCRMLEADADD, ONCRMLEADUPDATE]", &["event", "on", "trigger", "triggers"]),
-    required(key(Section::Rule, "match", Kind::Match, "which leads, by what their fields hold", "match: { stageId: JUNK }", &["where", "filter", "when", "if", "condition", "conditions"])),
-    key(Section::Rule, "older_than", Kind::OlderThan, "only leads created so long ago", "older_than: 90d", &["age", "older", "min_age"]),
-    key(Section::Rule, "include_converted", Kind::Bool, "whether converted leads may be deleted", "include_converted: true", &["converted"]),
-    key(Section::Rule, "mode", MODES, "plan: only report; delete: delete", "mode: delete", &["dry_run", "action"]),
-    key(Section::Rule, "grace_period", Kind::Age, "how long a matched lead waits before it is deleted", "grace_period: 24h", &["grace", "delay"]),
-    key(Section::Rule, "keep_copy", Kind::AgeOrNone, "how long the copy of a deleted lead is kept, or none", "keep_copy: 30d", &["backup", "copy"]),
-    key(Section::Rule, "limits", Kind::Map(Section::Limits), "caps of this rule; what it leaves out comes from the defaults", "limits: { max_matches: 200 }", &["limit", "caps"]),
+    required(key(Section::Rule, "name", Kind::Name, "the rule's name, unique over all files", "name: old-junk", "name: Old Junk", &["id", "title"])),
+    key(Section::Rule, "description", Kind::Text, "what the rule is for", "description: Junk leads older than 90 days", "description: 2024", &["comment", "note", "desc"]),
+    required(key(Section::Rule, "schedule", Kind::Schedule, "when it runs: a crontab line", "schedule: \"15 3 * * *\"", "schedule: \"3:15\"", &["cron", "crontab", "every", "at", "time"])),
+    key(Section::Rule, "day_fields", Kind::OneOf(&["or", "and"]), "how a schedule with both a day of the month and a day of the week is meant", "day_fields: and", "day_fields: both", &[]),
+    key(Section::Rule, "timezone", Kind::Zone, "a time zone for this rule alone", "timezone: Asia/Yekaterinburg", "timezone: MSK", &["time_zone", "tz", "zone"]),
+    key(Section::Rule, "events", Kind::Events, "events of the portal that make it look at a lead at once", "events: [ONCRMLEADADD, ONCRMLEADUPDATE]", "events: [ONCRMLEADDELETE]", &["event", "on", "trigger", "triggers"]),
+    required(key(Section::Rule, "match", Kind::Match, "which leads, by what their fields hold", "match: { stageId: JUNK }", "match: { STATUS_ID: JUNK }", &["where", "filter", "when", "if", "condition", "conditions"])),
+    key(Section::Rule, "older_than", Kind::OlderThan, "only leads created so long ago, or whose other date lies so far back", "older_than: 90d", "older_than: 3m", &["age", "older", "min_age"]),
+    default("false", key(Section::Rule, "include_converted", Kind::Bool, "whether converted leads may be deleted", "include_converted: true", "include_converted: yes", &["converted"])),
+    key(Section::Rule, "mode", MODES, "plan: only report; delete: delete", "mode: delete", "mode: remove", &["dry_run", "action"]),
+    key(Section::Rule, "grace_period", Kind::Age, "how long a matched lead waits before it is deleted", "grace_period: 48h", "grace_period: 2 days", &["grace", "delay"]),
+    key(Section::Rule, "keep_copy", Kind::AgeOrNone, "how long the copy of a deleted lead is kept, or none", "keep_copy: 180d", "keep_copy: false", &["backup", "copy"]),
+    key(Section::Rule, "limits", Kind::Map(Section::Limits), "caps of this rule; what it leaves out comes from the defaults", "limits: { max_matches: 200 }", "limits: {}", &["limit", "caps"]),
 
-    required(key(Section::OlderThan, "field", Kind::DateField, "the field that holds the date", "field: lastActivityTime", &[])),
-    required(key(Section::OlderThan, "age", Kind::Age, "how long ago, at least", "age: 90d", &["older_than", "than"])),
+    required(key(Section::OlderThan, "field", Kind::DateField, "the field that holds the date", "field: lastActivityTime", "field: stageId", &[])),
+    required(key(Section::OlderThan, "age", Kind::Age, "how long ago, at least", "age: 90d", "age: 90", &["older_than", "than"])),
+
+    required(key(Section::Tests, "now", Kind::Moment, "the moment at which every case is judged, with its offset", "now: 2026-11-25T12:00:00+01:00", "now: today", &["at", "time", "date"])),
+    key(Section::Tests, "rules", Kind::Text, "the rules file or directory, seen from the file of tests; without it JANITOR_RULES or --rules, else the rules.yaml beside it", "rules: rules.yaml", "rules: [a.yaml, b.yaml]", &["file", "path"]),
+    required(key(Section::Tests, "cases", Kind::List(Section::Case), "the cases", "cases: [ { name: junk goes, lead: { stageId: JUNK }, rule: old-junk, expect: delete } ]", "cases: []", &["tests", "case"])),
+
+    required(key(Section::Case, "name", Kind::Text, "what the case is about, unique in its file", "name: junk of last year goes", "name: 7", &["title", "description"])),
+    required(key(Section::Case, "lead", Kind::Lead, "the lead's fields; what is left out is missing, but for `id` (1) and `stageSemanticId` (from the stage)", "lead: { stageId: JUNK, opportunity: \"0.00\" }", "lead: { STATUS_ID: JUNK }", &["fields", "item"])),
+    required(key(Section::Case, "rule", Kind::Name, "the rule that judges it", "rule: old-junk", "rule: Old Junk", &["rules"])),
+    required(key(Section::Case, "expect", Kind::OneOf(EXPECTATIONS), "what the rule must say", "expect: delete", "expect: deleted", &["expected", "result", "verdict"])),
+    key(Section::Case, "reason", Kind::Text, "a part of the reason that must be given", "reason: \"protected by has-money\"", "reason: [money]", &["because", "why"]),
 ];
 
 /// An operator of a condition.
@@ -254,6 +317,34 @@ impl Operator {
     }
 }
 
+/// The operators that make sense for a kind of field.
+pub fn operators(kind: FieldKind) -> &'static [Operator] {
+    use Operator::{Contains, Empty, Eq, Gt, Gte, In, Lt, Lte, Ne, NotIn, StartsWith};
+    match kind {
+        FieldKind::Stage => &[Eq, Ne, In, NotIn, Empty],
+        FieldKind::Text => &[Eq, Ne, In, NotIn, Empty, Contains, StartsWith],
+        FieldKind::Number | FieldKind::Id => &[Eq, Ne, In, NotIn, Gt, Gte, Lt, Lte, Empty],
+        FieldKind::Reference => &[Eq, Ne, In, NotIn, Empty],
+        FieldKind::Time => &[Gt, Gte, Lt, Lte, Empty],
+        FieldKind::Flag => &[Eq, Ne, Empty],
+        FieldKind::Custom => &[Eq, Ne, In, NotIn, Gt, Gte, Lt, Lte, Empty, Contains, StartsWith],
+    }
+}
+
+/// What a kind of field holds, in words.
+pub fn holds(kind: FieldKind) -> &'static str {
+    match kind {
+        FieldKind::Stage => "a stage",
+        FieldKind::Text => "text",
+        FieldKind::Number => "a number",
+        FieldKind::Id => "the lead's id",
+        FieldKind::Reference => "the id of another record",
+        FieldKind::Time => "a date",
+        FieldKind::Flag => "Y or N",
+        FieldKind::Custom => "a value of your own",
+    }
+}
+
 /// Names at least this similar (Jaro-Winkler, 0 to 1) are worth suggesting; below, a suggestion confuses.
 const NEAR_ENOUGH: f64 = 0.8;
 
@@ -291,6 +382,7 @@ pub fn suggest(section: Section, name: &str) -> Option<String> {
         let mut places: Vec<&str> = KEYS
             .iter()
             .filter(|key| key.name == spelt && key.section != section)
+            .filter(|key| key.section.is_of_tests() == section.is_of_tests())
             .map(|key| key.section.place())
             .collect();
         places.dedup();
@@ -314,6 +406,7 @@ mod tests {
         let mut seen = BTreeSet::new();
         for key in KEYS {
             assert!(key.example.starts_with(&format!("{}: ", key.name)), "{}", key.name);
+            assert!(key.mistake.starts_with(&format!("{}: ", key.name)), "{}", key.name);
             assert!(!key.doc.is_empty() && !key.doc.ends_with('.'), "{}", key.name);
             assert!(seen.insert((key.section.place(), key.name)), "{} twice", key.name);
         }

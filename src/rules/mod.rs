@@ -2,11 +2,15 @@
 //!
 //! The way: [`read`] takes bytes from the disk; `tree` makes YAML of them in which every part knows its place;
 //! `lower` reads the tree by the table in [`grammar`] and collects [`Diagnostic`]s. [`parse`] is everything after the
-//! disk, and pure. Limits: [`MAX_FILE_BYTES`], [`MAX_FILES`], and those of `tree` and `lower`.
+//! disk, and pure. [`read_tests`], [`parse_tests`] and [`run_cases`] are the same for tests of rules, [`lint`] says what
+//! looks unintended in rules that are valid. Limits: [`MAX_FILE_BYTES`], [`MAX_FILES`], and those of `tree` and `lower`.
 
+pub mod cases;
 pub mod grammar;
+pub mod schema;
 
 mod diagnostic;
+mod lint;
 mod lower;
 mod scalar;
 mod syntax;
@@ -16,7 +20,9 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use self::cases::{Case, CaseResult, Decision, Tests, run_cases};
 pub use self::diagnostic::{Diagnostic, Second, Severity};
+pub use self::lint::lint;
 
 use self::diagnostic::Source;
 use crate::core::rule::RuleSet;
@@ -53,16 +59,57 @@ pub fn read(path: &Path) -> Result<Vec<Input>, Vec<Diagnostic>> {
     if !kind.is_dir() {
         return read_file(path).map(|input| vec![input]);
     }
-    let paths = rule_files(path).map_err(|error| vec![unreadable(&shown, &error)])?;
+    let paths = files(path, is_rules).map_err(|error| vec![unreadable(&shown, &error)])?;
     if paths.is_empty() {
         let mut empty =
             Diagnostic::about_file("empty-directory", &shown, "the directory has no rules file (*.yaml)");
         empty.help("the name of a rules file ends in .yaml (.test.yaml is a test of rules); or name another place with JANITOR_RULES or --rules");
         return Err(vec![empty]);
     }
+    read_all(&shown, paths)
+}
+
+/// The tests beside rules: the `*.test.yaml` of the directory that they are, or that they are in, in the order of their
+/// names. None is no mistake.
+pub fn read_tests(rules: &Path) -> Result<Vec<Input>, Vec<Diagnostic>> {
+    let directory = if rules.is_dir() { rules } else { rules.parent().unwrap_or(rules) };
+    // A bare file name has the empty path for a parent.
+    let here = Path::new(".");
+    let listed = if directory.as_os_str().is_empty() { here } else { directory };
+    let shown = listed.display().to_string();
+    let paths = files(listed, is_test).map_err(|error| vec![unreadable(&shown, &error)])?;
+    let plain = |path: PathBuf| path.strip_prefix(here).map(Path::to_owned).unwrap_or(path);
+    read_all(&shown, paths.into_iter().map(plain).collect())
+}
+
+fn is_rules(name: &str) -> bool {
+    name.ends_with(".yaml") && !name.ends_with(".test.yaml") && !name.starts_with('.')
+}
+
+fn is_test(name: &str) -> bool {
+    name.ends_with(".test.yaml") && !name.starts_with('.')
+}
+
+/// The files of a directory whose names are wanted, one more than [`MAX_FILES`] at most, sorted.
+fn files(directory: &Path, wanted: fn(&str) -> bool) -> std::io::Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if wanted(&entry.file_name().to_string_lossy()) && !entry.path().is_dir() {
+            paths.push(entry.path());
+        }
+        if paths.len() > MAX_FILES {
+            break;
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_all(directory: &str, paths: Vec<PathBuf>) -> Result<Vec<Input>, Vec<Diagnostic>> {
     if paths.len() > MAX_FILES {
         let message = format!("the directory has more than {MAX_FILES} rules files");
-        let mut many = Diagnostic::about_file("too-many-files", &shown, message);
+        let mut many = Diagnostic::about_file("too-many-files", directory, message);
         many.help("join files, or name another place with JANITOR_RULES or --rules");
         return Err(vec![many]);
     }
@@ -77,26 +124,8 @@ pub fn read(path: &Path) -> Result<Vec<Input>, Vec<Diagnostic>> {
     if failed.is_empty() { Ok(inputs) } else { Err(failed) }
 }
 
-/// The rules files of a directory, one more than [`MAX_FILES`] at most, sorted.
-fn rule_files(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_rules = name.ends_with(".yaml") && !name.ends_with(".test.yaml") && !name.starts_with('.');
-        if is_rules && !entry.path().is_dir() {
-            paths.push(entry.path());
-        }
-        if paths.len() > MAX_FILES {
-            break;
-        }
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn read_file(path: &Path) -> Result<Input, Vec<Diagnostic>> {
+/// Reads one file, at most one byte more than [`MAX_FILE_BYTES`].
+pub fn read_file(path: &Path) -> Result<Input, Vec<Diagnostic>> {
     let file = path.display().to_string();
     let mut bytes = Vec::new();
     // One byte beyond the limit is enough for `parse` to see that the file is too large.
@@ -111,7 +140,7 @@ fn unreadable(file: &str, error: &std::io::Error) -> Diagnostic {
     let mut diagnostic = Diagnostic::about_file("unreadable-file", file, format!("can't be read: {error}"));
     diagnostic.help(match error.kind() {
         std::io::ErrorKind::NotFound => {
-            "name the rules file or directory with JANITOR_RULES or --rules, or let `b24-janitor init` write one"
+            "name the rules file or directory with JANITOR_RULES or --rules; rules.example.yaml is one to begin with"
         }
         std::io::ErrorKind::PermissionDenied => {
             "let the user that runs b24-janitor read it (chmod, chown), or name another with JANITOR_RULES or --rules"
@@ -126,10 +155,7 @@ pub fn parse(inputs: &[Input]) -> Result<Loaded, Vec<Diagnostic>> {
     let mut files = Vec::new();
     let mut failed = Vec::new();
     for input in inputs {
-        match text(input).and_then(|source| match tree::read(&source.text) {
-            Ok(tree) => Ok((source, tree)),
-            Err(error) => Err(syntax::explain(&source, &error)),
-        }) {
+        match tree_of(input) {
             Ok(file) => files.push(file),
             Err(diagnostics) => failed.extend(diagnostics),
         }
@@ -144,6 +170,20 @@ pub fn parse(inputs: &[Input]) -> Result<Loaded, Vec<Diagnostic>> {
     let order = |diagnostic: &Diagnostic| inputs.iter().position(|input| input.file == diagnostic.file);
     found.sort_by_key(order);
     Err(found)
+}
+
+/// The tests of a file, or every mistake in it.
+pub fn parse_tests(input: &Input) -> Result<Tests, Vec<Diagnostic>> {
+    let (source, tree) = tree_of(input)?;
+    lower::cases(source, &tree)
+}
+
+fn tree_of(input: &Input) -> Result<(Source, tree::Node), Vec<Diagnostic>> {
+    let source = text(input)?;
+    match tree::read(&source.text) {
+        Ok(tree) => Ok((source, tree)),
+        Err(error) => Err(syntax::explain(&source, &error)),
+    }
 }
 
 /// Both: [`read`], then [`parse`].

@@ -18,6 +18,7 @@ mod output;
 mod plan_and_run;
 mod portal;
 mod reload;
+mod rules;
 mod service;
 mod settings;
 mod stop;

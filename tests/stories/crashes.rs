@@ -132,7 +132,7 @@ async fn an_orderly_stop_finishes_what_is_in_flight_and_the_rest_goes_on_after_t
 
 /// For a while the database refuses statements that settle, as a full disk does in the middle of a turn.
 async fn with_a_database_that_refuses(trigger: &'static str) {
-    let mut world = World::new(400, &nightly()).await;
+    let world = World::new(400, &nightly()).await;
     let expected = world.sandbox.ids_where(junk);
     world.write(move |db| db.execute_batch(trigger)).await;
     world.run("junk").await;

@@ -96,7 +96,7 @@ pub(super) fn protection(
     file_zone: &Zone,
 ) -> (Option<Named>, Option<Protection>) {
     let Some(fields) = reader.fields(node, Section::Protection) else { return (None, None) };
-    let name = name(reader, &fields);
+    let name = fields.get("name").and_then(|entry| name(reader, entry));
     let ids = fields.get("ids").map(|entry| ids(reader, entry));
     let condition = fields
         .get("match")
@@ -130,7 +130,7 @@ pub(super) fn rule(
     defaults: &Defaults,
 ) -> (Option<Named>, Option<Rule>) {
     let Some(fields) = reader.fields(node, Section::Rule) else { return (None, None) };
-    let name = name(reader, &fields);
+    let name = fields.get("name").and_then(|entry| name(reader, entry));
     let description = fields.get("description").map(|entry| {
         reader.text(entry.value, "describe the rule, or remove `description`").map(str::to_owned)
     });
@@ -177,8 +177,8 @@ pub(super) fn rule(
     (name, rule)
 }
 
-fn name(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<Named> {
-    let entry = fields.get("name")?;
+/// The name of a rule or protection.
+pub(super) fn name(reader: &mut Reader<'_>, entry: Entry<'_>) -> Option<Named> {
     let text = reader.text(entry.value, "give it a name, for example old-junk")?;
     match text.parse::<RuleName>() {
         Ok(name) => Some((name, entry.value.span.clone())),

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a rule set comes out only if no file has an error; nothing that could not be read is left out silently.
 
+mod cases;
 mod entries;
 mod reader;
 mod scalars;
@@ -11,6 +12,8 @@ mod zone;
 
 use std::collections::HashMap;
 use std::ops::Range;
+
+pub(super) use self::cases::cases;
 
 use self::entries::Named;
 use self::reader::{MORE_MISTAKES, Reader};
@@ -85,7 +88,7 @@ fn file(source: &Source, tree: &Node) -> Lowered {
         && scalar.meaning() == Meaning::Null
     {
         let mut empty = Diagnostic::about_file("empty-file", &source.file, "the file has no rules in it");
-        empty.help("begin with rules.example.yaml, or let `b24-janitor init` write one");
+        empty.help("begin with a copy of rules.example.yaml; `b24-janitor demo --dir DIR` writes rules too");
         out.found.push(empty);
         return out;
     }

@@ -8,7 +8,7 @@ use super::zone::Zone;
 use crate::core::condition::Condition;
 use crate::core::field::{FieldKind, FieldName, UnknownField};
 use crate::rules::diagnostic::shown;
-use crate::rules::grammar::{self, Operator};
+use crate::rules::grammar::{self, Operator, holds, operators};
 use crate::rules::tree::{Node, Value};
 
 /// How often `any` and `not` may stand inside each other: nobody reads ten, and the tree allows no more.
@@ -103,7 +103,7 @@ fn any(reader: &mut Reader<'_>, node: &Node, zone: &Zone, depth: usize) -> Optio
     read.into_iter().collect::<Option<Vec<_>>>().map(Condition::Any)
 }
 
-fn field(reader: &mut Reader<'_>, word: &str, name: &Node) -> Option<FieldName> {
+pub(super) fn field(reader: &mut Reader<'_>, word: &str, name: &Node) -> Option<FieldName> {
     let written = shown(word);
     let (code, message, help) = match FieldName::parse(word) {
         Ok(field) => return Some(field),
@@ -150,34 +150,6 @@ fn special(word: &str) -> Option<String> {
             Some(format!("`{lower}` belongs in the rule, beside `match`"))
         }
         _ => None,
-    }
-}
-
-/// The operators that make sense for a kind of field.
-fn operators(kind: FieldKind) -> &'static [Operator] {
-    use Operator::{Contains, Empty, Eq, Gt, Gte, In, Lt, Lte, Ne, NotIn, StartsWith};
-    match kind {
-        FieldKind::Stage => &[Eq, Ne, In, NotIn, Empty],
-        FieldKind::Text => &[Eq, Ne, In, NotIn, Empty, Contains, StartsWith],
-        FieldKind::Number | FieldKind::Id => &[Eq, Ne, In, NotIn, Gt, Gte, Lt, Lte, Empty],
-        FieldKind::Reference => &[Eq, Ne, In, NotIn, Empty],
-        FieldKind::Time => &[Gt, Gte, Lt, Lte, Empty],
-        FieldKind::Flag => &[Eq, Ne, Empty],
-        FieldKind::Custom => &[Eq, Ne, In, NotIn, Gt, Gte, Lt, Lte, Empty, Contains, StartsWith],
-    }
-}
-
-/// What a kind of field holds, in words.
-fn holds(kind: FieldKind) -> &'static str {
-    match kind {
-        FieldKind::Stage => "a stage",
-        FieldKind::Text => "text",
-        FieldKind::Number => "a number",
-        FieldKind::Id => "the lead's id",
-        FieldKind::Reference => "the id of another record",
-        FieldKind::Time => "a date",
-        FieldKind::Flag => "Y or N",
-        FieldKind::Custom => "a value of your own",
     }
 }
 
