@@ -118,7 +118,11 @@ pub(super) async fn ask_service(
                     (false, error) => Err(Failure::of(error.unwrap_or("the service could not do it"))),
                 };
             }
-            RequestState::Pending if asked.elapsed() > NOTICE_WITHIN => {
+            RequestState::Pending
+                if asked.elapsed() > NOTICE_WITHIN
+                    // Taken back, so that it is not done after all when nobody expects it any more.
+                    && store.write(move |db| requests::withdraw(db, id)).await? =>
+            {
                 return Err(Failure::of(
                     "the process that holds the database does not answer; is it a `serve`? `b24-janitor status` names it",
                 ));

@@ -139,9 +139,9 @@ pub enum Change {
     },
 }
 
-/// How long after a request was sent the portal may still be working on it: it cuts requests at 60 s
-/// (<https://apidocs.bitrix24.com/limits.html>), and 15 s are a margin for clocks and queues.
-pub const PORTAL_MAY_STILL_WORK: SignedDuration = SignedDuration::from_secs(75);
+/// How long after a request was recorded as sent the portal may still be working on it: connecting may take 15 s, the
+/// portal cuts requests at 60 s (<https://apidocs.bitrix24.com/limits.html>), and 15 s are a margin for queues.
+pub const PORTAL_MAY_STILL_WORK: SignedDuration = SignedDuration::from_secs(90);
 
 /// What [`after_delete`] needs to know of the job and of the attempt.
 #[derive(Debug, Clone, Copy)]

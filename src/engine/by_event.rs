@@ -62,7 +62,8 @@ pub(super) async fn enqueue_by_event(
             if new.mode == Mode::Delete
                 && let Some(held) = held
             {
-                let joining: Vec<LeadId> = free.into_iter().filter(|lead| !live.contains_key(lead)).collect();
+                let joining: Vec<LeadId> =
+                    free.iter().copied().filter(|lead| !live.contains_key(lead)).collect();
                 let more = JoinHeld {
                     protected,
                     undecidable: matches.undecidable,
@@ -72,8 +73,7 @@ pub(super) async fn enqueue_by_event(
                 if runs::add_to_held(db, held.id, &joining, &more)?.is_some() {
                     return Ok(held.id);
                 }
-                // It was approved or ended meanwhile; these leads wait for the rule's next run.
-                return Ok(held.id);
+                // It was approved or ended meanwhile: these leads make a run of their own.
             }
             let run = runs::start(db, &new, now)?;
             let mut end = RunEnd {

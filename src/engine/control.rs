@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
 use super::pace::PaceKeeper;
-use super::probe::StopProbe;
+use crate::core::age::Age;
 use crate::core::rule::RuleSet;
 use crate::metrics;
 use crate::store::requests::{self, Request};
@@ -29,6 +29,8 @@ const TIDY_EVERY: SignedDuration = SignedDuration::from_mins(1);
 const PUBLISH_EVERY: SignedDuration = SignedDuration::from_secs(2);
 /// Rows pruned in one transaction, so that the writer is never held long.
 const PRUNE_ROWS: u32 = 1000;
+/// History that is kept whatever `keep_history` says.
+const HISTORY_AT_LEAST: Age = Age::days(8);
 /// A service that was silent for longer than this may have missed events.
 const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
 
@@ -37,7 +39,6 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
     let mut pace = PaceKeeper::default();
     let mut heartbeat_due = Timestamp::MIN;
     let mut tidy_due = Timestamp::MIN;
-    let mut probe = StopProbe::default();
     let mut changes = ctx.store.changes();
     changes.mark_changed();
     let mut publish_due = Timestamp::MIN;
@@ -61,7 +62,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
                 publish_metrics(&ctx).await?;
                 publish_due = now.checked_add(PUBLISH_EVERY).unwrap_or(Timestamp::MAX);
             }
-            probe.step(&ctx).await
+            Ok::<(), EngineError>(())
         };
         if let Err(error) = step.await {
             error!(%error, "the database does not answer");
@@ -104,7 +105,8 @@ async fn publish_metrics(ctx: &Context) -> Result<(), EngineError> {
 
 async fn tidy(ctx: &Context, now: Timestamp) -> Result<(), EngineError> {
     let keep = ctx.rules().keep_history;
-    let before = keep.before(now);
+    // The day's caps and the doubling after refusals are counted over the history: a week of it is always kept.
+    let before = keep.before(now).min(HISTORY_AT_LEAST.before(now));
     let expired = ctx
         .store
         .write(move |db| {

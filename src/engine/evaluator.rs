@@ -119,13 +119,11 @@ pub(super) async fn evaluate_marked(
 ) -> Result<Evaluated, EngineError> {
     let name = rule.name.to_string();
     let now = whole_seconds(ctx.clock.now());
-    if let Some(held) = held_run(ctx, &name).await? {
-        if trigger != Trigger::Manual {
-            warn!(rule = name, run = %held.id, "skipped: an earlier run is held and waits for approval");
-            return Ok(Evaluated::SkippedHeld(held.id));
-        }
-        let id = held.id;
-        ctx.store.write(move |db| runs::supersede(db, id, now)).await?;
+    if trigger != Trigger::Manual
+        && let Some(held) = held_run(ctx, &name).await?
+    {
+        warn!(rule = name, run = %held.id, "skipped: an earlier run is held and waits for approval");
+        return Ok(Evaluated::SkippedHeld(held.id));
     }
     let run = start(ctx, rule, trigger, now).await?;
     let surveyed = survey(ctx, rules, rule, now, |kept, _| spare_kept(ctx.clone(), name.clone(), kept)).await;
@@ -302,6 +300,10 @@ async fn conclude(
             ctx.store
                 .write(move |db| {
                     // Once more inside the transaction: a person may have cancelled a job since the caps were checked.
+                    // Only now: had this run failed, the held one could still be approved.
+                    if let Some(held) = runs::held_run(db, &name)? {
+                        runs::supersede(db, held.id, at)?;
+                    }
                     let own = protections::lead_protections(db, &selected, &name, at)?;
                     // A lead that a job of ours deleted after it was listed had its job, and needs no other.
                     let deleted = jobs::deleted_since(db, now)?;

@@ -10,8 +10,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use super::by_event::{self, EventMatches};
@@ -39,11 +41,48 @@ const GAP_SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// How long the inbox sleeps when nothing wakes it: a safety net under the change notice of the store.
 const IDLE: SignedDuration = SignedDuration::from_secs(60);
 
+/// When each rule was last swept because of a gap.
+type Swept = HashMap<String, Timestamp>;
+
+/// Sweeps beside the events, one sweep at a time: a listing of a large portal takes minutes, and an event that spares a
+/// lead must not wait for it.
+async fn start_sweep(
+    ctx: &Context,
+    tasks: &TaskTracker,
+    sweeping: &Arc<AtomicBool>,
+    swept: &Arc<tokio::sync::Mutex<Swept>>,
+) -> Result<(), EngineError> {
+    if ctx.store.read(events::open_gaps).await?.is_empty() {
+        return Ok(());
+    }
+    sweeping.store(true, Ordering::SeqCst);
+    let (inner, sweeping, swept) = (ctx.clone(), Arc::clone(sweeping), Arc::clone(swept));
+    ctx.spawn(tasks, async move {
+        let mut swept = swept.lock().await;
+        if let Err(error) = sweep_gaps(&inner, &mut swept).await
+            && !matches!(error, EngineError::Stopping)
+        {
+            warn!(%error, "rules could not be swept; they are once more");
+            let at = inner.retry_at(inner.clock.now(), SWEEP_RETRIES);
+            tokio::select! {
+                () = inner.clock.sleep_until(at) => {}
+                () = inner.stop.cancelled() => {}
+            }
+        }
+        sweeping.store(false, Ordering::SeqCst);
+    });
+    Ok(())
+}
+
+/// The delay after a failed sweep is that after so many tries: about a minute and a half.
+const SWEEP_RETRIES: u32 = 4;
+
 /// Processes events until the service stops.
-pub(super) async fn run(ctx: Context) {
+pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
     let mut changes = ctx.store.changes();
     let mut tries = 0;
-    let mut swept: HashMap<String, Timestamp> = HashMap::new();
+    let swept = Arc::new(tokio::sync::Mutex::new(Swept::new()));
+    let sweeping = Arc::new(AtomicBool::new(false));
     while !ctx.stop.is_cancelled() {
         changes.borrow_and_update();
         let step = async {
@@ -51,7 +90,9 @@ pub(super) async fn run(ctx: Context) {
                 // Every call would be refused; the end of the stop is a change that wakes.
                 return Ok(false);
             }
-            sweep_gaps(&ctx, &mut swept).await?;
+            if !sweeping.load(Ordering::SeqCst) {
+                start_sweep(&ctx, &tasks, &sweeping, &swept).await?;
+            }
             process_some(&ctx).await
         };
         let until = match step.await {
@@ -95,10 +136,27 @@ pub(super) async fn process_some(ctx: &Context) -> Result<bool, EngineError> {
     }
     let ids = ids_of(&pending);
     if let Err(error) = process(ctx, pending).await {
-        ctx.store.write(move |db| events::release(db, &ids)).await?;
+        give_back(ctx, ids).await;
         return Err(error);
     }
     Ok(true)
+}
+
+/// Gives events back that could not be evaluated; tries until the store takes it, since nothing else would look at them
+/// before the next start.
+async fn give_back(ctx: &Context, ids: Vec<EventId>) {
+    let mut tries = 0;
+    loop {
+        let taken = ids.clone();
+        let Err(error) = ctx.store.write(move |db| events::release(db, &taken)).await else { return };
+        warn!(%error, "events could not be given back; trying again");
+        tries += 1;
+        let at = ctx.retry_at(ctx.clock.now(), tries);
+        tokio::select! {
+            () = ctx.clock.sleep_until(at) => {}
+            () = ctx.stop.cancelled() => return,
+        }
+    }
 }
 
 fn ids_of(pending: &[PendingLead]) -> Vec<EventId> {
@@ -335,7 +393,7 @@ async fn spare_kept(
 }
 
 /// Events that were refused, or that came while the service was down, are lost: every rule with events sweeps once.
-async fn sweep_gaps(ctx: &Context, swept: &mut HashMap<String, Timestamp>) -> Result<(), EngineError> {
+async fn sweep_gaps(ctx: &Context, swept: &mut Swept) -> Result<(), EngineError> {
     let gaps = ctx.store.read(events::open_gaps).await?;
     let Some(last) = gaps.last().map(|gap| gap.id) else { return Ok(()) };
     let rules = ctx.rules();

@@ -15,6 +15,7 @@
 //! * the answer is lost: the same, without the restart.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::core::decide::{LastLook, last_look};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{Change, Outcome, Presence, finish_gone};
 use crate::core::rule::{KeepCopy, Mode, Rule, RuleSet};
-use crate::portal::{Permit, Work};
+use crate::portal::{CallError, Class, Permit, Work};
 use crate::store::jobs::{self, Claim, CopyToKeep, Job};
 use crate::store::protections::{self, LeadProtection};
 use crate::store::{ClaimId, JobId};
@@ -36,6 +37,12 @@ use crate::store::{control, events};
 
 /// A lead that was read longer ago than this is read again before it is deleted.
 pub const FRESH: SignedDuration = SignedDuration::from_secs(2);
+/// The oldest reading that a second question may give where the portal's lists are always slow.
+const SLOW_LIST: SignedDuration = SignedDuration::from_secs(15);
+/// A lead that alone can't be read waits this long before it is asked about again.
+const UNREADABLE_WAITS: SignedDuration = SignedDuration::from_hours(1);
+/// After this many failed reads in a row the pauses between them grow no more: about five minutes.
+const READ_FAILURES: u32 = 6;
 /// How long jobs that were claimed and read ahead wait for the next request's permission; then they are given back.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a lane sleeps when nothing wakes it: a safety net, and how soon a day's cap is looked at again.
@@ -72,6 +79,10 @@ pub(super) struct Lane {
     /// The last claims of this lane, the newest last: where the database fails in the middle of a turn, they are what
     /// it may have left behind.
     pub claims: Mutex<Vec<ClaimId>>,
+    /// Reads of leads before their deletion that failed, in a row.
+    pub failed_reads: AtomicU32,
+    /// After a failed read nothing is begun before this moment.
+    pub resting_until: Mutex<Timestamp>,
 }
 
 /// A lane has at most the claim it works on and the one it read ahead; one more, in case a give-back failed.
@@ -83,6 +94,8 @@ enum Turn {
     Worked(Option<Batch>),
     /// There is nothing to do until something changes or this moment comes.
     Idle(Timestamp),
+    /// Nothing is begun before this moment, whatever changes.
+    Rest(Timestamp),
     /// What is due could not be claimed: a day's cap, or another lane was faster.
     Barred,
 }
@@ -120,6 +133,13 @@ impl Lane {
                     continue;
                 }
                 Ok(Turn::Idle(until)) => until,
+                Ok(Turn::Rest(until)) => {
+                    tokio::select! {
+                        () = self.ctx.clock.sleep_until(until) => {}
+                        () = self.ctx.stop.cancelled() => {}
+                    }
+                    continue;
+                }
                 Ok(Turn::Barred) => {
                     let now = self.ctx.clock.now();
                     barred_until = now.checked_add(BARRED).unwrap_or(Timestamp::MAX);
@@ -173,11 +193,20 @@ impl Lane {
     }
 
     fn batch_size(&self) -> usize {
-        self.size.lock().unwrap_or_else(PoisonError::into_inner).next()
+        let size = self.size.lock().unwrap_or_else(PoisonError::into_inner).next();
+        (size >> self.failed_reads.load(Ordering::SeqCst).min(READ_FAILURES)).max(1)
+    }
+
+    fn resting_until(&self) -> Timestamp {
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn turn(&self, ahead: Option<Batch>, barred_until: Timestamp) -> Result<Turn, EngineError> {
         let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
+        let rest = self.resting_until();
+        if ahead.is_none() && rest > self.ctx.clock.now() {
+            return Ok(Turn::Rest(rest));
+        }
         if ahead.is_none()
             && let Some(until) = self.nothing_due(idle, barred_until).await?
         {
@@ -291,6 +320,8 @@ impl Lane {
     async fn work(&self, permit: Permit, mut batch: Batch) -> Result<Option<Batch>, EngineError> {
         let mut rereads = 0;
         let doomed = loop {
+            // As the rules stand now: they may have been reloaded while this batch waited for the pace.
+            batch.rules = self.ctx.rules();
             if !self.is_fresh(&batch, rereads) && !self.read(&mut batch).await? {
                 return Ok(None);
             }
@@ -298,7 +329,10 @@ impl Lane {
             if doomed.is_empty() {
                 return Ok(None);
             }
-            if self.is_fresh(&batch, rereads) && !self.touched_since_read(&batch, &doomed).await? {
+            if self.is_fresh(&batch, rereads)
+                && !self.touched_since_read(&batch, &doomed).await?
+                && self.is_by_rules_in_force(&batch)
+            {
                 break doomed;
             }
             rereads += 1;
@@ -315,6 +349,13 @@ impl Lane {
             self.give_back(next).await?;
             return Ok(None);
         };
+        // The commits before this took their time too, and nothing has left yet.
+        if !self.is_fresh(&batch, rereads) || !self.is_by_rules_in_force(&batch) {
+            self.put_off(&batch, "the reading became too old, or the rules changed, before it was sent")
+                .await?;
+            self.give_back(next).await?;
+            return Ok(None);
+        }
         let ids: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
         let ahead: Vec<LeadId> =
             next.iter().flat_map(|next| next.claim.jobs.iter().map(|job| job.lead_id)).collect();
@@ -349,10 +390,22 @@ impl Lane {
     }
 
     /// Whether what was read may still be acted on. The age counts from when the portal can have read it; a portal that
-    /// is always slow is believed when the answer to the second question has just come, or nothing would ever end.
+    /// is always slow, but not slower than [`SLOW_LIST`], is believed when the answer to the second question has just
+    /// come, or nothing would ever end. A clock that was set back makes nothing fresh.
     fn is_fresh(&self, batch: &Batch, rereads: u32) -> bool {
-        let since = |read: &Reading| if rereads == 0 { read.at } else { read.answered_at };
-        batch.read.as_ref().is_some_and(|read| self.ctx.clock.now().duration_since(since(read)) <= FRESH)
+        let Some(read) = &batch.read else { return false };
+        let now = self.ctx.clock.now();
+        let within = |since: Timestamp, most: SignedDuration| {
+            let age = now.duration_since(since);
+            !age.is_negative() && age <= most
+        };
+        within(read.at, FRESH)
+            || (rereads > 0 && within(read.answered_at, FRESH) && within(read.at, SLOW_LIST))
+    }
+
+    /// Whether the rules in force are those that the batch was judged by.
+    fn is_by_rules_in_force(&self, batch: &Batch) -> bool {
+        Arc::ptr_eq(&batch.rules, &self.ctx.rules())
     }
 
     fn learn(&self, how: impl FnOnce(&mut BatchSize)) {
@@ -367,15 +420,37 @@ impl Lane {
                 let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
                 let answered_at = self.ctx.clock.now();
                 batch.read = Some(Reading { at: sent_at, answered_at, asked_at: sent_at, leads });
+                self.failed_reads.store(0, Ordering::SeqCst);
                 Ok(true)
             }
             Err(error) => {
                 warn!(error = %error.fault, "could not read leads before their deletion");
                 self.ctx.note(&error).await;
-                self.put_off(batch, &error.fault.to_string()).await?;
+                self.could_not_read(batch, &error).await?;
                 Ok(false)
             }
         }
+    }
+
+    /// Puts off a batch whose leads could not be read. The next one is half as large, so that one lead that the portal
+    /// stumbles over ends up alone, and comes later, so that a portal that is down is not asked all the time.
+    async fn could_not_read(&self, batch: &Batch, error: &CallError) -> Result<(), EngineError> {
+        let failures = self.failed_reads.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let now = self.ctx.clock.now();
+        let until = self.ctx.retry_at(now, failures.min(READ_FAILURES));
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        let alone = batch.claim.jobs.len() == 1;
+        let text = error.fault.to_string();
+        if alone && matches!(error.class, Class::Final | Class::Malformed | Class::Confirm) {
+            let due_at = now.checked_add(UNREADABLE_WAITS).unwrap_or(Timestamp::MAX);
+            let release =
+                |job: &Job| (job.id, Change::Release { due_at, error: Some(text.clone()), give_back: true });
+            let changes = batch.claim.jobs.iter().map(release).collect();
+            // It was this lead, not the portal: the others go on.
+            self.failed_reads.store(0, Ordering::SeqCst);
+            return Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await;
+        }
+        self.put_off(batch, &text).await
     }
 
     /// Back to waiting, to be tried again later; nothing was sent.
@@ -411,7 +486,7 @@ impl Lane {
                 Ok(found) => presence.extend(found),
                 Err(error) => {
                     self.ctx.note(&error).await;
-                    self.put_off(batch, &error.fault.to_string()).await?;
+                    self.could_not_read(batch, &error).await?;
                     batch.claim.jobs.clear();
                     return Ok(Vec::new());
                 }
@@ -450,6 +525,11 @@ impl Lane {
                 continue;
             }
             match last_look(&batch.rules, &job.rule, lead, now) {
+                // The grace period may have become longer since the job was enqueued, or while its run was on.
+                LastLook::Delete(rule, _) if rule.grace_period.after(job.created_at) > now => {
+                    let due_at = rule.grace_period.after(job.created_at);
+                    changes.push((job.id, Change::Release { due_at, error: None, give_back: true }));
+                }
                 LastLook::Delete(rule, why) => {
                     doomed.push(Doomed { job: job.clone(), copy: copy_of(rule, lead, now), why });
                 }

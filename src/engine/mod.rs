@@ -22,10 +22,11 @@ pub mod scheduler;
 mod settle;
 pub mod survey;
 
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -106,8 +107,9 @@ impl Engine {
     /// Starts every loop. `look_every` is how often other processes' writes to the database are looked for.
     pub fn spawn(&self, look_every: SignedDuration) {
         self.spawn_worker();
-        self.ctx.spawn(&self.tasks, inbox::run(self.ctx.clone()));
+        self.ctx.spawn(&self.tasks, inbox::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
+        self.ctx.spawn(&self.tasks, probe::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, control::run(self.ctx.clone(), self.tasks.clone(), look_every));
     }
 
@@ -116,7 +118,14 @@ impl Engine {
         let size = Arc::new(Mutex::new(BatchSize::default()));
         for index in 0..LANES {
             let (ctx, size) = (self.ctx.clone(), Arc::clone(&size));
-            let lane = lane::Lane { ctx, index, size, claims: Mutex::default() };
+            let lane = lane::Lane {
+                ctx,
+                index,
+                size,
+                claims: Mutex::default(),
+                failed_reads: AtomicU32::new(0),
+                resting_until: Mutex::new(Timestamp::MIN),
+            };
             self.ctx.spawn(&self.tasks, lane.run());
         }
     }

@@ -12,16 +12,34 @@ const FIRST: SignedDuration = SignedDuration::from_mins(1);
 /// Probes are at most this far apart.
 const LONGEST: SignedDuration = SignedDuration::from_mins(15);
 
+/// How often a stop is looked for: short beside the first probe, long beside the work.
+const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(15);
+
+/// Runs until the service stops, apart from every other loop: a probe can take as long as any call.
+pub(super) async fn run(ctx: Context) {
+    let mut probe = StopProbe::default();
+    while !ctx.stop.is_cancelled() {
+        if let Err(error) = probe.step(&ctx).await {
+            warn!(%error, "could not look whether the portal is stopped");
+        }
+        let next = ctx.clock.now().checked_add(LOOK_EVERY).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            () = ctx.clock.sleep_until(next) => {}
+            () = ctx.stop.cancelled() => return,
+        }
+    }
+}
+
 /// When to ask next.
 #[derive(Debug, Default)]
-pub(super) struct StopProbe {
+struct StopProbe {
     next: Option<Timestamp>,
     wait: SignedDuration,
 }
 
 impl StopProbe {
     /// Asks if it is time to.
-    pub(super) async fn step(&mut self, ctx: &Context) -> Result<(), EngineError> {
+    async fn step(&mut self, ctx: &Context) -> Result<(), EngineError> {
         let now = ctx.clock.now();
         let Some(stop) = ctx.store.read(control::portal_stop).await? else {
             *self = StopProbe::default();
@@ -41,7 +59,7 @@ impl StopProbe {
         match ctx.portal.probe().await {
             Ok(()) => {
                 info!("the portal answers again: deletions go on");
-                ctx.store.write(control::clear_portal_stop).await?;
+                ctx.store.write(move |db| control::clear_portal_stop_of(db, &stop)).await?;
                 *self = StopProbe::default();
             }
             Err(error) => {

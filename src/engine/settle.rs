@@ -12,9 +12,9 @@ use crate::core::decide::{LastLook, last_look};
 use crate::core::lead::LeadId;
 use crate::core::outcome::{
     Attempt, Change, DeleteReply, Fault, Outcome, PORTAL_MAY_STILL_WORK, Presence, after_confirmation,
-    after_delete,
+    after_delete, finish_gone,
 };
-use crate::portal::{CallError, Class, Sent, Work};
+use crate::portal::{CallError, Class, Sent, Work, says_not_found};
 use crate::store::JobId;
 use crate::store::jobs::{self, Job};
 use crate::store::protections::{self, ProtectionReason};
@@ -22,6 +22,8 @@ use crate::store::{control, events};
 
 /// A lead whose deletion the portal refused is left alone this long, doubled each time.
 const FAILED_PROTECTION: SignedDuration = SignedDuration::from_hours(24);
+/// The text that stands for a certain "not found" to a deletion that was sent alone.
+const NOT_FOUND_ALONE: &str = "not found";
 /// The doubling ends here: after 2⁶ days a person has had time to look.
 const FAILED_DOUBLINGS: u32 = 6;
 
@@ -103,13 +105,14 @@ impl Settling<'_> {
             }
         };
         let mut changes = Vec::new();
-        let mut alone: Vec<(&Job, crate::core::lead::Lead)> = Vec::new();
+        let mut alone: Vec<(&Job, &Fault, crate::core::lead::Lead)> = Vec::new();
         for (job, answer) in &unsure {
             match found.get(&job.lead_id) {
                 Some(Ok(presence)) => {
-                    match (after_confirmation(presence, answer, false, &self.attempt(job)), presence) {
+                    let attempt = Attempt { unknown_before: may_have_deleted(answer), ..self.attempt(job) };
+                    match (after_confirmation(presence, answer, false, &attempt), presence) {
                         (Some(change), _) => changes.push((job.id, change)),
-                        (None, Presence::Present(lead)) => alone.push((*job, lead.clone())),
+                        (None, Presence::Present(lead)) => alone.push((*job, answer, lead.clone())),
                         (None, Presence::Gone | Presence::Unreadable(_)) => {}
                     }
                 }
@@ -118,13 +121,13 @@ impl Settling<'_> {
             }
         }
         self.settle(changes).await?;
-        for (job, lead) in alone {
+        for (job, answer, lead) in alone {
             let now = self.ctx.clock.now();
-            let change = match last_look(&self.batch.rules, &job.rule, &lead, now) {
+            let change = match last_look(&self.ctx.rules(), &job.rule, &lead, now) {
                 LastLook::Spare(reason) => {
                     Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None }
                 }
-                LastLook::Delete(..) => self.delete_alone(job).await?,
+                LastLook::Delete(..) => self.delete_alone(job, answer).await?,
             };
             self.settle(vec![(job.id, change)]).await?;
         }
@@ -139,19 +142,17 @@ impl Settling<'_> {
 
     /// The lead is still there after an error inside a batch, where another lead's error can leak into this one's: it
     /// is deleted once more, alone, and that answer is final for the attempt.
-    async fn delete_alone(&self, job: &Job) -> Result<Change, EngineError> {
+    async fn delete_alone(&self, job: &Job, before: &Fault) -> Result<Change, EngineError> {
         let permit = self.ctx.portal.permit(Work::Delete { leads: 1 }).await;
         // The permission may have taken long: what the lead holds now decides.
         let asked_at = self.ctx.clock.now();
         let lead = match self.ctx.portal.get(job.lead_id).await {
             Ok(Presence::Present(lead)) => lead,
-            Ok(Presence::Gone) => {
-                return Ok(Change::Finish { outcome: Outcome::AlreadyGone, reason: None, error: None });
-            }
+            Ok(Presence::Gone) => return Ok(finish_gone(may_have_deleted(before))),
             Ok(Presence::Unreadable(fault)) | Err(CallError { fault, .. }) => return Ok(self.unknown(&fault)),
         };
         let sent_at = self.ctx.clock.now();
-        if let LastLook::Spare(reason) = last_look(&self.batch.rules, &job.rule, &lead, sent_at) {
+        if let LastLook::Spare(reason) = last_look(&self.ctx.rules(), &job.rule, &lead, sent_at) {
             return Ok(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None });
         }
         let (claim, id, lead_id) = (self.batch.claim.id, job.id, job.lead_id);
@@ -182,12 +183,13 @@ impl Settling<'_> {
         let answer = match reply {
             DeleteReply::Unsure(answer) => answer,
             // The lead was there a moment ago, and a veto may use the same words.
-            DeleteReply::NotFound => Fault::new("", "not found"),
+            DeleteReply::NotFound => Fault::new("", NOT_FOUND_ALONE),
             reply => match after_delete(&reply, &attempt) {
                 Some(change) => return Ok(change),
                 None => return Ok(self.unknown(&Fault::new("<unsure>", ""))),
             },
         };
+        let attempt = Attempt { unknown_before: may_have_deleted(&answer), ..attempt };
         match self.ctx.portal.get(job.lead_id).await {
             Ok(presence) => Ok(after_confirmation(&presence, &answer, true, &attempt).unwrap_or_else(|| {
                 // `alone` leaves nothing open; should it ever, the job is read again rather than lost.
@@ -270,6 +272,13 @@ fn explained(change: Change, why: &str) -> Change {
 
 fn is_failure(change: &Change) -> bool {
     matches!(change, Change::Finish { outcome: Outcome::Failed, .. })
+}
+
+/// Whether a deletion that was answered so can have been executed all the same: a handler of the portal that fails after
+/// the deletion answers with a text of its own. "Not found" and "Access denied." come before anything is done.
+fn may_have_deleted(answer: &Fault) -> bool {
+    let denied = answer.text.starts_with("Access denied") || answer.code == "ACCESS_DENIED";
+    !(says_not_found(answer) || denied || answer.text == NOT_FOUND_ALONE)
 }
 
 /// What an error of a whole request says about each deletion in it.

@@ -434,7 +434,8 @@ pub fn classify_delete(method: DeleteMethod, status: Option<u16>, fault: Fault) 
     }
 }
 
-fn says_not_found(fault: &Fault) -> bool {
+/// Whether a fault is one of the known ways of `crm.lead.delete` to say that there is no such lead.
+pub fn says_not_found(fault: &Fault) -> bool {
     if fault.code.is_empty() {
         return fault.text.starts_with("Not found");
     }

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 pub use auth::{Access, OAuthOptions, Vault};
 pub use batch::BatchReply;
-pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy};
+pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy, says_not_found};
 pub use gate::{Permit, Work};
 pub use http::{HttpClient, NoClient, Transport};
 pub use leads::{PAGE, Page};

@@ -62,8 +62,11 @@ pub fn portal_stop(db: &Connection) -> rusqlite::Result<Option<PortalStop>> {
     get(db, PORTAL_STOP)?.map(|text| from_json(&text)).transpose()
 }
 
-/// Records that the portal is stopped.
+/// Records that the portal is stopped. A stop that only a person ends stays one, whatever is refused after it.
 pub fn set_portal_stop(db: &Connection, stop: &PortalStop) -> rusqlite::Result<()> {
+    if !stop.needs_person && portal_stop(db)?.is_some_and(|known| known.needs_person) {
+        return Ok(());
+    }
     let text = serde_json::to_string(stop)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     set(db, PORTAL_STOP, &text, stop.since)
@@ -72,6 +75,14 @@ pub fn set_portal_stop(db: &Connection, stop: &PortalStop) -> rusqlite::Result<(
 /// Records that the portal works again; says whether it was stopped.
 pub fn clear_portal_stop(db: &Connection) -> rusqlite::Result<bool> {
     remove(db, PORTAL_STOP)
+}
+
+/// Ends a stop that a probe found over, if it is still the one that was probed and no person is needed.
+pub fn clear_portal_stop_of(db: &Connection, probed: &PortalStop) -> rusqlite::Result<bool> {
+    match portal_stop(db)? {
+        Some(known) if known.since == probed.since && !known.needs_person => remove(db, PORTAL_STOP),
+        Some(_) | None => Ok(false),
+    }
 }
 
 fn from_json<T: for<'a> Deserialize<'a>>(text: &str) -> rusqlite::Result<T> {

@@ -168,7 +168,8 @@ pub fn finish(
 /// The result of an event whose evaluation was given up for the one of a later event of the same lead and kind.
 pub const MERGED: &str = "merged into a later event";
 
-/// Gives taken events back. Where a later event of the same lead and kind waits already, it stands for both.
+/// Gives taken events back; those that were processed meanwhile stay so. Where a later event of the same lead and kind
+/// waits already, it stands for both.
 pub fn release(db: &Connection, ids: &[EventId]) -> rusqlite::Result<()> {
     const LATER: &str = "SELECT later.last_received_at FROM events AS taken JOIN events AS later
             ON later.lead_id = taken.lead_id AND later.event = taken.event AND later.state = 'pending'
@@ -176,7 +177,11 @@ pub fn release(db: &Connection, ids: &[EventId]) -> rusqlite::Result<()> {
     const MERGE: &str = "UPDATE events SET state = 'processed', processed_at = ?2, result = ?3
         WHERE id = ?1 AND state = 'taken'";
     const BACK: &str = "UPDATE events SET state = 'pending' WHERE id = ?1 AND state = 'taken'";
+    const TAKEN: &str = "SELECT EXISTS (SELECT 1 FROM events WHERE id = ?1 AND state = 'taken')";
     for id in ids {
+        if !db.prepare_cached(TAKEN)?.query_row([id], |row| row.get::<_, bool>(0))? {
+            continue;
+        }
         let later: Option<i64> = db.prepare_cached(LATER)?.query_row([id], |row| row.get(0)).optional()?;
         let changed = match later {
             Some(later_at) => db.prepare_cached(MERGE)?.execute((id, later_at, MERGED))?,

@@ -92,6 +92,12 @@ pub fn answer(db: &Connection, id: i64, ok: bool, result_json: &str, now: Timest
     exactly_one(db.prepare_cached(SQL)?.execute((id, ok, result_json, ms(now)))?)
 }
 
+/// Takes a request back that nobody has taken; says whether it was still there.
+pub fn withdraw(db: &Connection, id: i64) -> rusqlite::Result<bool> {
+    let sql = "DELETE FROM requests WHERE id = ?1 AND state = 'pending'";
+    Ok(db.prepare_cached(sql)?.execute([id])? > 0)
+}
+
 /// Where a request stands.
 pub fn poll(db: &Connection, id: i64) -> rusqlite::Result<RequestState> {
     let found = db

@@ -335,7 +335,7 @@ fn after_a_crash_everything_goes_on_and_what_was_sent_is_in_question() {
             (job.state, job.phase, job.settle_at, job.attempts)
         };
         assert_eq!(states(&one), (JobState::Running, Some(Phase::Unknown), Some(t(500)), 1));
-        assert_eq!(states(&two), (JobState::Running, Some(Phase::Unknown), Some(t(175)), 1), "sent + 75 s");
+        assert_eq!(states(&two), (JobState::Running, Some(Phase::Unknown), Some(t(190)), 1), "sent + 90 s");
         assert_eq!(states(&three), (JobState::Waiting, None, None, 0));
         assert_eq!(recover::recover(db, t(131)).unwrap(), Recovered::default());
     });

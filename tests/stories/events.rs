@@ -2,7 +2,7 @@
 
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::LeadEvent;
-use b24_janitor::sandbox::{Lead, Sandbox};
+use b24_janitor::sandbox::{Fault, Lead, Sandbox};
 use b24_janitor::store::events::{self, NewEvent};
 use b24_janitor::store::jobs::JobState;
 use b24_janitor::store::runs::Trigger;
@@ -277,4 +277,24 @@ async fn an_event_storm_is_judged_fifty_leads_a_request_and_a_repeated_event_onc
     world.assert_only_deleted(&leads);
     world.assert_adds_up().await;
     world.assert_within_limits();
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_whose_evaluation_failed_half_way_are_evaluated_without_a_restart() {
+    let text = rules(
+        "rules:\n  - { name: spam, schedule: \"0 5 * * *\", events: [ONCRMLEADADD], match: { stageId: JUNK } }\n",
+    );
+    let mut world = World::new(0, &text).await;
+    let gone = world.lead("NEW");
+    let wrong = "revoked";
+    world.sandbox.set_fault(Fault::error("crm.item.list", "INVALID_CREDENTIALS", wrong, 401));
+    // Both are taken in one go; the deletion is processed before the list for the other is refused.
+    world.sandbox.colleague_delete(gone);
+    let spam = world.arrives(world.fresh("JUNK"));
+    world.advance(10 * SECOND).await;
+    assert!(world.exists(spam));
+    world.sandbox.clear_faults();
+    world.settled(HOUR).await;
+    assert!(!world.exists(spam), "its event was not forgotten");
+    world.assert_only_deleted(&[spam]);
 }

@@ -88,12 +88,12 @@ async fn a_deletion_without_an_answer_is_looked_at_when_the_portal_can_no_longer
     world.advance(SECOND).await;
     let job = world.job(lead).await;
     assert_eq!(job.phase, Some(Phase::Unknown), "{job:?}");
-    world.advance(72 * SECOND).await;
-    assert_eq!(world.job(lead).await.outcome, None, "not before 75 s");
+    world.advance(87 * SECOND).await;
+    assert_eq!(world.job(lead).await.outcome, None, "not before 90 s");
     world.settled(MINUTE).await;
     let job = world.job(lead).await;
     assert_eq!(job.outcome, Some(Outcome::Deleted));
-    assert!(job.finished_at.unwrap().duration_since(sent).as_secs() >= 75);
+    assert!(job.finished_at.unwrap().duration_since(sent).as_secs() >= 90);
     world.assert_only_deleted(&[lead]);
 }
 
