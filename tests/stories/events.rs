@@ -3,6 +3,7 @@
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::LeadEvent;
 use b24_janitor::sandbox::{Fault, Lead, Sandbox};
+use b24_janitor::store::control::{self, PortalStop};
 use b24_janitor::store::events::{self, NewEvent};
 use b24_janitor::store::jobs::JobState;
 use b24_janitor::store::runs::Trigger;
@@ -286,11 +287,17 @@ async fn events_whose_evaluation_failed_half_way_are_evaluated_without_a_restart
     );
     let mut world = World::new(0, &text).await;
     let gone = world.lead("NEW");
-    let wrong = "revoked";
-    world.sandbox.set_fault(Fault::error("crm.item.list", "INVALID_CREDENTIALS", wrong, 401));
-    // Both are taken in one go; the deletion is processed before the list for the other is refused.
+    // While the portal is stopped events wait, so that both are taken in one go.
+    let now = world.now();
+    let stop =
+        PortalStop { code: "OVERLOAD_LIMIT".into(), text: String::new(), since: now, needs_person: true };
+    world.write(move |db| control::set_portal_stop(db, &stop)).await;
     world.sandbox.colleague_delete(gone);
     let spam = world.arrives(world.fresh("JUNK"));
+    world.advance(SECOND).await;
+    // The deletion is processed before the list for the other is refused.
+    world.sandbox.set_fault(Fault::error("crm.item.list", "INVALID_CREDENTIALS", "revoked", 401));
+    world.write(control::clear_portal_stop).await;
     world.advance(10 * SECOND).await;
     assert!(world.exists(spam));
     world.sandbox.clear_faults();
