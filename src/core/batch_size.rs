@@ -11,6 +11,7 @@ pub const TARGET_SECONDS: f64 = 15.0;
 pub const SLOW_SECONDS: f64 = 25.0;
 /// How many commands a batch grows by at most: one fast answer is no promise.
 const STEP: usize = 10;
+const MAX_AS_F64: f64 = MAX as f64;
 
 /// The size of the next batch, learnt from the last ones.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +56,9 @@ impl BatchSize {
             reason = "clamped to 1 … 50 before the cast"
         )]
         let fits = (TARGET_SECONDS / learnt.max(1e-6)).floor().clamp(1.0, MAX as f64) as usize;
-        self.next = fits.min(self.next.saturating_add(STEP)).clamp(1, MAX);
+        // A portal that is far from the target is trusted sooner: the request that follows is still a fast one.
+        let step = if learnt * MAX_AS_F64 <= TARGET_SECONDS / 3.0 { self.next.max(STEP) } else { STEP };
+        self.next = fits.min(self.next.saturating_add(step)).clamp(1, MAX);
         if seconds > SLOW_SECONDS {
             self.next = self.next.min((commands / 2).max(1));
         }
@@ -84,7 +87,7 @@ mod tests {
                 let before = size.next();
                 if timed_out { size.timed_out(deletions) } else { size.answered(deletions, seconds) }
                 prop_assert!((1..=MAX).contains(&size.next()));
-                prop_assert!(size.next() <= before + STEP);
+                prop_assert!(size.next() <= before + before.max(STEP));
                 if timed_out { prop_assert!(size.next() <= (deletions / 2).max(1)); }
             }
         }

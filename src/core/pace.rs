@@ -165,6 +165,15 @@ impl Bucket {
         self.share_at(self.at.map_or(now, |at| at.max(now)))
     }
 
+    /// How many places are free at `now`; 0 during a pause.
+    pub fn free(&self, now: Timestamp) -> f64 {
+        let start = self.at.map_or(now, |at| at.max(now));
+        if self.paused_until.is_some_and(|until| until > start) {
+            return 0.0;
+        }
+        (self.capacity() - self.level_at(start)).max(0.0)
+    }
+
     /// How many places we use: the burst without the margin for [`JITTER`].
     fn capacity(&self) -> f64 {
         let margin = (self.rate * JITTER.as_secs_f64()).min(self.burst * LARGEST_MARGIN);

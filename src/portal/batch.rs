@@ -98,6 +98,7 @@ impl Portal {
             return Err(CallError::malformed(Some(reply.status), "a batch without its parts"));
         };
 
+        self.inner.gate.took(seconds);
         let delete_seconds = parts.delete_seconds(ids);
         let replies = ids.iter().map(|id| (*id, self.reply_of(&mut parts, method, *id))).collect();
         let read = (!reading.is_empty()).then(|| self.leads_of(&mut parts, &reading));

@@ -26,6 +26,9 @@ const FIRST_ESTIMATE: f64 = 0.5;
 /// How much a cheaper call lowers an estimate; a dearer one raises it at once.
 const LOWERING: f64 = 0.3;
 
+/// How long a lane may wait for its place, in seconds, so that what it read ahead (good for two) is still fresh.
+const PLACE_WITHIN: f64 = 1.0;
+
 /// The most methods whose costs are remembered: we call a dozen.
 const MAX_COSTS: usize = 64;
 
@@ -71,6 +74,8 @@ struct State {
     operating: Operating,
     /// Seconds a call, or a deletion, by method.
     costs: BTreeMap<String, f64>,
+    /// How long a request that deletes takes, in seconds.
+    batch_seconds: Option<f64>,
     /// Grows with everything that a snapshot of a running process tells the next one: not with places, since its
     /// bucket counts as full anyway.
     changes: u64,
@@ -107,6 +112,7 @@ impl Gate {
             bucket: Bucket::new(limits.requests_per_second, limits.burst),
             operating: Operating::new(limits.method_seconds),
             costs: BTreeMap::new(),
+            batch_seconds: None,
             changes: 0,
         };
         if let Some(pace) = pace {
@@ -155,10 +161,36 @@ impl Gate {
         self.state().changes
     }
 
-    /// How much of the configured pace is in use, 1/16 to 1.
-    pub(super) fn share(&self) -> f64 {
+    /// How many requests that delete make sense side by side: the configured number, scaled down while others share our
+    /// address; and where the bucket is what everybody waits for, only so many that each gets its place within
+    /// [`PLACE_WITHIN`]. More would wait longer, what they read ahead would be stale, and each would need a second
+    /// request for reading.
+    pub(super) fn lanes(&self) -> u8 {
         let now = self.clock.now();
-        self.state().bucket.share(now)
+        let state = self.state();
+        let configured = state.limits.concurrency.max(1);
+        let share = state.bucket.share(now);
+        let mut lanes = f64::from(configured) * share;
+        if state.bucket.free(now) < f64::from(configured) {
+            let took = state.batch_seconds.unwrap_or_default();
+            lanes = lanes.min(state.limits.requests_per_second * share * (took + PLACE_WITHIN));
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 … 255: at most a u8, and never negative"
+        )]
+        let whole = lanes.floor() as u8;
+        whole.clamp(1, configured)
+    }
+
+    /// How long a request that deletes took.
+    pub(super) fn took(&self, seconds: f64) {
+        if seconds.is_finite() && seconds >= 0.0 {
+            let mut state = self.state();
+            let known = state.batch_seconds.unwrap_or(seconds);
+            state.batch_seconds = Some(known + LOWERING * (seconds - known));
+        }
     }
 
     /// Waits for the right to call a method that reads, by itself.

@@ -151,18 +151,10 @@ impl Portal {
         self.inner.gate.limits()
     }
 
-    /// How many requests to have in flight now: the configured number, less where others share our address and the
-    /// portal answered 503; at least 1.
+    /// How many requests that delete to have in flight now: the configured number, less where others share our address
+    /// and the portal answered 503, or where more would only wait for places in the bucket; at least 1.
     pub fn suggested_concurrency(&self) -> u8 {
-        let configured = self.limits().concurrency;
-        let scaled = f64::from(configured) * self.inner.gate.share();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "0 … 255: a share of a u8"
-        )]
-        let whole = scaled.floor() as u8;
-        whole.clamp(1, configured.max(1))
+        self.inner.gate.lanes()
     }
 
     /// The pace as it stands, to be kept over a restart. It assumes that more is sent after it;
