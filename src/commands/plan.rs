@@ -30,7 +30,13 @@ pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Fai
             let store = workshop::open_store(&settings.db, false)?;
             for name in &names {
                 let bar = out.progress(0, "asking the running service");
-                let report = ask_service(settings, &store, "plan", &json!({ "rule": name })).await;
+                let report = ask_service(
+                    settings,
+                    &store,
+                    "plan",
+                    &json!({ "rule": name, "text": workshop::named(&rules, name)?.text() }),
+                )
+                .await;
                 bar.finish_and_clear();
                 tell(out, &report?)?;
             }

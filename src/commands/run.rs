@@ -18,7 +18,9 @@ use crate::engine::evaluator::{self, Evaluated};
 use crate::engine::remedy_of;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::store::RunId;
 use crate::store::requests::{self, RequestState};
+use crate::store::runs;
 use crate::store::runs::Trigger;
 use crate::store::{Store, control, jobs};
 
@@ -39,13 +41,14 @@ const GRACE: Duration = Duration::from_secs(30);
 pub(super) async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let rules = workshop::load_rules(settings)?;
-    let rule = workshop::named(&rules, &args.rule)?.name.to_string();
+    let wanted = workshop::named(&rules, &args.rule)?;
+    let (rule, rule_text) = (wanted.name.to_string(), wanted.text());
     let begun = Clock::System.now();
     match workshop::whose(&settings.db)? {
         Whose::Service(_) => {
             let store = workshop::open_store(&settings.db, false)?;
             let bar = out.progress(0, "the running service evaluates");
-            let run = ask_service(settings, &store, "run", &json!({ "rule": rule })).await;
+            let run = ask_service(settings, &store, "run", &json!({ "rule": rule, "text": rule_text })).await;
             bar.finish_and_clear();
             conclude(out, &run?, args.wait.then_some(begun), &store, &rules).await
         }
@@ -72,7 +75,8 @@ async fn run_here(
     let engine = workshop::engine(settings, rules, store.clone(), Metrics::new()).await?;
     let rules = engine.context().rules();
     let rule = workshop::named(&rules, name)?;
-    let evaluation = evaluator::evaluate(engine.context(), &rules, rule, Trigger::Manual);
+    let hurried = engine.context().hurried();
+    let evaluation = evaluator::evaluate(&hurried, &rules, rule, Trigger::Manual);
     let run = tokio::select! {
         evaluated = evaluation => match evaluated? {
             Evaluated::Run(run) => serde_json::to_value(&*run)?,
@@ -182,14 +186,18 @@ async fn conclude(
             match wait_since {
                 Some(since) => follow(out, run, since, store, rules).await,
                 None => {
-                    out.say("a running `b24-janitor serve` deletes them when they are due; without one, add --wait")?;
+                    if number("enqueued") > 0 {
+                        out.say("a running service deletes them when they are due; without one, add --wait")?;
+                    }
                     Ok(())
                 }
             }
         }
         "held" => {
             let count = number("would_enqueue");
-            out.say(format!("HELD: {}", text("held_reason")))?;
+            let held = store.read(move |db| runs::get(db, RunId(id))).await?;
+            let reason = held.and_then(|run| run.held_reason).unwrap_or_default();
+            out.say(format!("HELD: {reason}"))?;
             out.say(format!("nothing was enqueued; to let it: `b24-janitor approve {id} --count {count}`"))?;
             Err(Failure::Held)
         }

@@ -40,6 +40,8 @@ pub struct Context {
     pub stop: CancellationToken,
     /// Cancelled when a loop has panicked.
     pub(super) crashed: CancellationToken,
+    /// How often a read is tried.
+    read_tries: u32,
     pub(super) rng: Arc<Mutex<fastrand::Rng>>,
     pub(super) evaluating: Arc<Mutex<HashSet<String>>>,
 }
@@ -47,6 +49,8 @@ pub struct Context {
 /// How often a read is tried before its caller hears of the failure. With the delays of [`retry`] that is about ten
 /// minutes, after which a run fails and the next one comes by schedule.
 const READ_TRIES: u32 = 7;
+/// The same where a person waits for the answer: about fifteen seconds.
+const HURRIED_TRIES: u32 = 3;
 
 impl Context {
     pub(super) fn new(parts: Parts, rules: watch::Receiver<Arc<RuleSet>>) -> Context {
@@ -59,6 +63,7 @@ impl Context {
             rules,
             stop: CancellationToken::new(),
             crashed: CancellationToken::new(),
+            read_tries: READ_TRIES,
             rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             evaluating: Arc::default(),
         }
@@ -68,6 +73,12 @@ impl Context {
     /// taken into force.
     pub fn observing(parts: Parts, rules: RuleSet) -> Context {
         Context::new(parts, watch::channel(Arc::new(rules)).1)
+    }
+
+    /// The same context for work that a person waits for: it gives up on a portal that does not answer sooner.
+    #[must_use]
+    pub fn hurried(&self) -> Context {
+        Context { read_tries: HURRIED_TRIES, ..self.clone() }
     }
 
     /// Spawns a loop, or a piece of work of one; a panic in it ends the service rather than one lane in silence.
@@ -113,10 +124,14 @@ impl Context {
             tries += 1;
             match error.class {
                 Class::Retry | Class::PausePortal | Class::PauseMethod | Class::Malformed
-                    if tries < READ_TRIES =>
+                    if tries < self.read_tries =>
                 {
                     let at = self.retry_at(self.clock.now(), tries - 1);
-                    warn!(error = %error.fault, tries, "the portal did not answer a read; trying again");
+                    let wait = at.duration_since(self.clock.now());
+                    warn!(
+                        error = %error.fault, remedy = error.remedy, again_in = %format_args!("{}s", wait.as_secs()),
+                        tries, of = self.read_tries, "the portal did not answer a read; trying again"
+                    );
                     tokio::select! {
                         () = self.clock.sleep_until(at) => {}
                         () = self.stop.cancelled() => return Err(error),

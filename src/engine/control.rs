@@ -15,6 +15,7 @@ use super::pace::PaceKeeper;
 use crate::core::age::Age;
 use crate::core::rule::RuleSet;
 use crate::metrics;
+use crate::store::RunId;
 use crate::store::requests::{self, Request};
 use crate::store::runs::{self, Trigger};
 use crate::store::{control, copies, events, jobs, prune};
@@ -42,10 +43,13 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
     let mut changes = ctx.store.changes();
     changes.mark_changed();
     let mut publish_due = Timestamp::MIN;
+    let mut known = Known::default();
     while !ctx.stop.is_cancelled() {
         let now = ctx.clock.now();
         let step = async {
-            ctx.store.poll_foreign_changes().await?;
+            if ctx.store.poll_foreign_changes().await? {
+                tell_changes(&ctx, &mut known).await?;
+            }
             take_requests(&ctx, &tasks).await?;
             pace.step(&ctx.store, &ctx.portal, now).await?;
             if now >= heartbeat_due {
@@ -95,6 +99,38 @@ pub(super) async fn note_downtime(ctx: &Context) -> Result<(), EngineError> {
     Ok(())
 }
 
+/// What was last known of the things that a person steers by commands.
+#[derive(Default)]
+struct Known {
+    paused: Option<bool>,
+    stopped: Option<bool>,
+    approved: Option<RunId>,
+}
+
+/// Logs what a person did by a command beside the service.
+async fn tell_changes(ctx: &Context, known: &mut Known) -> Result<(), EngineError> {
+    let (paused, stopped, approved) = ctx
+        .store
+        .read(|db| Ok((control::paused(db)?, control::portal_stop(db)?.is_some(), runs::last_approved(db)?)))
+        .await?;
+    match (known.paused.replace(paused), paused) {
+        (Some(true), false) => info!("resumed by a person"),
+        (Some(false) | None, true) => info!("paused by a person: nothing is deleted until `resume`"),
+        (Some(true), true) | (Some(false) | None, false) => {}
+    }
+    if known.stopped.replace(stopped) == Some(true) && !stopped {
+        info!("the portal's stop was ended: deletions go on");
+    }
+    if let Some(run) = &approved
+        && known.approved.as_ref() != Some(&run.id)
+        && ctx.clock.now().duration_since(run.approved_at.unwrap_or(Timestamp::MIN)) < HEARTBEAT_EVERY
+    {
+        info!(run = %run.id, rule = run.rule, enqueued = run.enqueued, "run approved by a person");
+        known.approved = Some(run.id);
+    }
+    Ok(())
+}
+
 async fn publish_metrics(ctx: &Context) -> Result<(), EngineError> {
     let (counts, paused) = ctx.store.read(|db| Ok((jobs::counts(db)?, control::paused(db)?))).await?;
     let done = counts.total() - counts.waiting - counts.running;
@@ -138,8 +174,8 @@ async fn take_requests(ctx: &Context, tasks: &TaskTracker) -> Result<(), EngineE
 /// A request of a command that needs the portal: the pace is one, so the running service does it.
 async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
     let outcome = match request.kind.as_str() {
-        "run" => run_rule(&ctx, &rules, &request.args_json).await,
-        "plan" => plan_rule(&ctx, &rules, &request.args_json).await,
+        "run" => run_rule(&ctx.hurried(), &rules, &request.args_json).await,
+        "plan" => plan_rule(&ctx.hurried(), &rules, &request.args_json).await,
         other => Err(format!("this service does not know the request `{other}`")),
     };
     let now = ctx.clock.now();
@@ -155,10 +191,23 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
 fn named_rule<'a>(rules: &'a RuleSet, args: &str) -> Result<&'a crate::core::rule::Rule, String> {
     let args: serde_json::Value = serde_json::from_str(args).map_err(|error| error.to_string())?;
     let name = args.get("rule").and_then(serde_json::Value::as_str).unwrap_or_default();
-    rules.rule(name).ok_or_else(|| {
+    let rule = rules.rule(name).ok_or_else(|| {
         let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
-        format!("the running service has no rule `{name}`; it has: {}", names.join(", "))
-    })
+        format!(
+            "the running service has no rule `{name}`; it has: {}. If it is new in the file, reload the service first: \
+             `systemctl reload b24-janitor`, or SIGHUP",
+            names.join(", ")
+        )
+    })?;
+    // What a person sees in the file and what the service does must be the same rule.
+    let in_file = args.get("text").and_then(serde_json::Value::as_str);
+    if in_file.is_some_and(|text| text != rule.text()) {
+        return Err(format!(
+            "rule `{name}` in the file is not the one that the running service has loaded: reload the service first, \
+             `systemctl reload b24-janitor` or SIGHUP"
+        ));
+    }
+    Ok(rule)
 }
 
 async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_json::Value, String> {

@@ -40,6 +40,7 @@ use crate::core::batch_size::BatchSize;
 use crate::core::rule::RuleSet;
 use crate::metrics::Metrics;
 use crate::portal::Portal;
+use crate::store::runs::{self, RunFilter};
 use crate::store::{Store, control as state, recover};
 
 /// Most lanes that a rules file can ask for (`portal.concurrency`).
@@ -91,7 +92,20 @@ impl Engine {
         let engine = Engine { ctx, rules: sender, tasks: TaskTracker::new() };
         let rules = engine.ctx.rules();
         reload::apply(&engine.ctx, &rules).await?;
+        engine.publish_last_runs(&rules).await?;
         Ok(engine)
+    }
+
+    /// So that an alert on a rule that did not run sees a rule that has not run since the start.
+    async fn publish_last_runs(&self, rules: &RuleSet) -> Result<(), EngineError> {
+        for rule in &rules.rules {
+            let filter = RunFilter { rule: Some(rule.name.to_string()), limit: 1, ..RunFilter::default() };
+            let last = self.ctx.store.read(move |db| runs::list(db, &filter)).await?;
+            if let Some(at) = last.first().map(|run| run.started_at) {
+                self.ctx.metrics.rule_ran(rule.name.as_str(), at);
+            }
+        }
+        Ok(())
     }
 
     /// What the loops share.

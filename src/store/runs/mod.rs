@@ -15,7 +15,8 @@ pub use held::{
 };
 pub use rule_state::{RuleState, all_rule_states, note_rules, rule_state, set_last_fire};
 pub use run::{
-    NewRun, Run, RunFilter, RunState, Trigger, enqueued_counts, event_matches_since, get, list, start,
+    NewRun, Run, RunFilter, RunState, Trigger, enqueued_counts, event_matches_since, get, last_approved,
+    list, start,
 };
 
 pub(super) use run::fail_interrupted;

@@ -204,6 +204,18 @@ pub fn event_matches_since(db: &Connection, rule: &str, since: Timestamp) -> rus
     count_of(db, SQL, (rule, ms(since)))
 }
 
+/// How far back an approved run is looked for: a run is approved within a day.
+const APPROVED_AMONG: u32 = 5000;
+
+/// The run that a person approved last, among the last thousands.
+pub fn last_approved(db: &Connection) -> rusqlite::Result<Option<Run>> {
+    let sql = format!(
+        "{SELECT} WHERE approved_at IS NOT NULL AND runs.id > (SELECT max(id) FROM runs) - {APPROVED_AMONG}
+         ORDER BY runs.id DESC LIMIT 1"
+    );
+    db.prepare_cached(&sql)?.query_row([], read).optional()
+}
+
 /// Fails the runs that an earlier process did not end; how many.
 pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
     const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
