@@ -70,6 +70,7 @@ impl Age {
                 "write a whole number and h, d or w: 24h, 90d, 2w",
             );
         }
+        let word = unit.trim().to_ascii_lowercase();
         let hours = match unit {
             "h" => 1,
             "d" => 24,
@@ -80,7 +81,7 @@ impl Age {
                     &format!("write {number}d for days, {number}h for hours"),
                 );
             }
-            "m" | "mo" | "month" | "months" => {
+            _ if matches!(word.as_str(), "m" | "mo" | "month" | "months") => {
                 let days = number.parse::<u64>().ok().and_then(|n| n.checked_mul(30));
                 let help = match days {
                     Some(days) => format!("months differ in length: write days, for example {days}d"),
@@ -88,13 +89,24 @@ impl Age {
                 };
                 return bad(format!("`{shown}`: months are not a unit of age"), &help);
             }
-            "y" | "year" | "years" => {
+            _ if matches!(word.as_str(), "y" | "year" | "years") => {
                 let days = number.parse::<u64>().ok().and_then(|n| n.checked_mul(365));
                 let help = match days {
                     Some(days) => format!("years differ in length: write days, for example {days}d"),
                     None => "years differ in length: write days, for example 365d".to_owned(),
                 };
                 return bad(format!("`{shown}`: years are not a unit of age"), &help);
+            }
+            _ if matches!(
+                word.as_str(),
+                "h" | "hour" | "hours" | "d" | "day" | "days" | "w" | "week" | "weeks"
+            ) =>
+            {
+                let letter: String = word.chars().take(1).collect();
+                return bad(
+                    format!("`{shown}` is not written as an age"),
+                    &format!("write {number}{letter}"),
+                );
             }
             _ => {
                 return bad(
@@ -141,6 +153,16 @@ mod tests {
         assert_eq!(
             Age::parse("2y").unwrap_err().help,
             "years differ in length: write days, for example 730d"
+        );
+    }
+
+    #[test]
+    fn an_age_in_words_is_refused_with_the_letters_to_write() {
+        assert_eq!(Age::parse("90 days").unwrap_err().help, "write 90d");
+        assert_eq!(Age::parse("1D").unwrap_err().help, "write 1d");
+        assert_eq!(
+            Age::parse("3 months").unwrap_err().help,
+            "months differ in length: write days, for example 90d"
         );
     }
 

@@ -148,7 +148,31 @@ fn is_user_field(name: &str) -> bool {
 /// Names at least this similar (Jaro-Winkler, 0 to 1) are worth suggesting; below, a suggestion confuses.
 const NEAR_ENOUGH: f64 = 0.8;
 
+/// What people call a field before they know its name.
+const MEANT: &[(&str, &str)] = &[
+    ("status", "stageId"),
+    ("stage", "stageId"),
+    ("responsible", "assignedById"),
+    ("assigned", "assignedById"),
+    ("manager", "assignedById"),
+    ("created", "createdTime"),
+    ("createdAt", "createdTime"),
+    ("updated", "updatedTime"),
+    ("updatedAt", "updatedTime"),
+    ("source", "sourceId"),
+    ("amount", "opportunity"),
+    ("sum", "opportunity"),
+    ("price", "opportunity"),
+    ("phone", "hasPhone"),
+    ("email", "hasEmail"),
+    ("company", "companyId"),
+    ("contact", "contactId"),
+];
+
 fn nearest(name: &str) -> Vec<String> {
+    if let Some((_, field)) = MEANT.iter().find(|(word, _)| word.eq_ignore_ascii_case(name)) {
+        return vec![(*field).to_owned()];
+    }
     let mut near: Vec<(f64, &str)> = FIELDS
         .iter()
         .map(|(known, _, _)| (strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase()), *known))
