@@ -9,10 +9,10 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::failure::Failure;
 use super::print::{Out, complain};
-use super::tokens;
+use super::{tokens, vet};
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
-use crate::engine::{Engine, Parts, pace};
+use crate::engine::{Context, Engine, Parts, pace};
 use crate::metrics::Metrics;
 use crate::portal::{Access, Observer, Portal, PortalOptions};
 use crate::rules;
@@ -185,7 +185,7 @@ pub(super) fn parts(store: Store, portal: Portal, metrics: Metrics) -> Parts {
     Parts { store, portal, clock: Clock::System, metrics, seed: fastrand::u64(..) }
 }
 
-/// An engine over the settings' portal and this store.
+/// An engine over the settings' portal and this store, once the portal has confirmed the rules.
 pub(super) async fn engine(
     settings: &Settings,
     rules: RuleSet,
@@ -193,5 +193,7 @@ pub(super) async fn engine(
     metrics: Metrics,
 ) -> Result<Engine, Failure> {
     let portal = portal(settings, &rules, Some(&store), &metrics).await?;
+    let looking = parts(store.clone(), portal.clone(), metrics.clone());
+    vet::insist(&Context::observing(looking, rules.clone()), &rules).await?;
     Ok(Engine::start(parts(store, portal, metrics), rules).await?)
 }
