@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use super::failure::Failure;
 use super::print::Out;
 use super::run::ask_service;
-use super::vet;
 use super::workshop::{self, Whose};
 use crate::cli::PlanArgs;
 use crate::core::rule::RuleSet;
@@ -89,7 +88,7 @@ async fn plan_here(
     let portal = workshop::portal(settings, &rules, Some(&store), &metrics).await?;
     let ctx = Context::observing(workshop::parts(store, portal, metrics), rules);
     let rules = ctx.rules();
-    vet::insist(&ctx, &rules).await?;
+    workshop::insist(&ctx, &rules).await?;
     for name in names {
         let Some(rule) = rules.rule(name) else { continue };
         let bar = out.progress(0, "reading leads");

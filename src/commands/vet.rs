@@ -10,7 +10,6 @@ use super::workshop;
 use crate::clock::Clock;
 use crate::core::rule::RuleSet;
 use crate::engine::online::{self, NOT_CHECKED};
-use crate::engine::{Context, EngineError};
 use crate::portal::{CallError, Portal};
 use crate::rules::{self, CaseResult, Diagnostic, Tests};
 use crate::settings::Settings;
@@ -112,17 +111,4 @@ pub(super) async fn ask(portal: &Portal, rules: &RuleSet) -> Result<Option<CallE
         );
     }
     Ok(report.unanswered)
-}
-
-/// Asks the portal about the rules for a command that works by itself, with patience.
-pub(super) async fn insist(ctx: &Context, rules: &RuleSet) -> Result<(), Failure> {
-    let report = online::check_patiently(ctx, rules).await;
-    let wrong: Vec<String> = report.errors().map(ToString::to_string).collect();
-    if !wrong.is_empty() {
-        return Err(Failure::Usage(wrong));
-    }
-    match report.unanswered {
-        None => Ok(()),
-        Some(error) => Err(Failure::from(EngineError::from(error))),
-    }
 }

@@ -9,10 +9,10 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::failure::Failure;
 use super::print::{Out, complain};
-use super::{tokens, vet};
+use super::tokens;
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
-use crate::engine::{Context, Engine, Parts, pace};
+use crate::engine::{Context, Engine, EngineError, Parts, online, pace};
 use crate::metrics::Metrics;
 use crate::portal::{Access, Observer, Portal, PortalOptions};
 use crate::rules;
@@ -194,6 +194,19 @@ pub(super) async fn engine(
 ) -> Result<Engine, Failure> {
     let portal = portal(settings, &rules, Some(&store), &metrics).await?;
     let looking = parts(store.clone(), portal.clone(), metrics.clone());
-    vet::insist(&Context::observing(looking, rules.clone()), &rules).await?;
+    insist(&Context::observing(looking, rules.clone()), &rules).await?;
     Ok(Engine::start(parts(store, portal, metrics), rules).await?)
+}
+
+/// Asks the portal about the rules for a command that works by itself, with patience.
+pub(super) async fn insist(ctx: &Context, rules: &RuleSet) -> Result<(), Failure> {
+    let report = online::check_patiently(ctx, rules).await;
+    let wrong: Vec<String> = report.errors().map(ToString::to_string).collect();
+    if !wrong.is_empty() {
+        return Err(Failure::Usage(wrong));
+    }
+    match report.unanswered {
+        None => Ok(()),
+        Some(error) => Err(Failure::from(EngineError::from(error))),
+    }
 }

@@ -17,6 +17,7 @@ mod lane;
 pub mod online;
 pub mod pace;
 mod probe;
+mod recheck;
 pub mod reload;
 pub mod scheduler;
 mod settle;
@@ -145,7 +146,7 @@ impl Engine {
     pub fn spawn(&self, look_every: SignedDuration) {
         self.spawn_worker();
         self.ctx.spawn(&self.tasks, inbox::run(self.ctx.clone()));
-        self.ctx.spawn(&self.tasks, unchecked::run(self.ctx.clone()));
+        self.ctx.spawn(&self.tasks, recheck::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(&self.tasks, control::run(self.ctx.clone(), self.tasks.clone(), look_every));
     }
