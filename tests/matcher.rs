@@ -49,7 +49,7 @@ fn rule(selection: Condition) -> Rule {
 
 fn protection(condition: Condition) -> Protection {
     let name = RuleName::try_from("kept".to_owned()).unwrap();
-    Protection { name, ids: BTreeSet::new(), condition: Some(condition) }
+    Protection { name, ids: BTreeSet::new(), condition: Some(condition), place: Place::default() }
 }
 
 fn is(name: &str, test: Test) -> Condition {

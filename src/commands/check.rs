@@ -176,29 +176,23 @@ fn hints(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Fai
 
 async fn online_checks(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
     let portal = workshop::portal(settings, rules, None, &Metrics::new()).await?;
-    let findings = online::check(&portal, rules).await;
-    let (mut wrong, mut unchecked) = (0, 0);
-    for Finding { severity, code, file, line, message, help } in &findings {
-        let is_error = *severity == "error";
-        wrong += usize::from(is_error);
-        unchecked += usize::from(!is_error);
+    let said = online::check(&portal, rules).await;
+    for finding in &said.findings {
+        let Finding { severity, code, place, message, help, .. } = finding;
         let told = Told {
             severity,
             code,
-            place: Some((file.as_str(), *line, 1)),
+            place: Some((place.file.as_str(), place.line, 1)),
             message: message.as_str(),
             help: Some(help.as_str()),
         };
-        report.tell(&told, || {
-            let place = if file.is_empty() { "portal".to_owned() } else { format!("{file}:{line}:1") };
-            format!("{place}: {severity}[{code}]: {message}\n  help: {help}")
-        })?;
+        report.tell(&told, || finding.to_string())?;
     }
-    if wrong > 0 {
+    if said.errors().next().is_some() {
         return Err(Failure::Usage(Vec::new()));
     }
     // A deployment that checks first must not go on because the portal happened to be away.
-    if unchecked > 0 {
+    if said.unanswered.is_some() {
         return Err(Failure::of("the rules are valid, but what only the portal knows was not checked"));
     }
     report.out.say("the portal knows every field and stage of the rules")?;

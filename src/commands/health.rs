@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::engine::remedy_of;
+use crate::engine::{Unchecked, remedy_of};
 use crate::http::admin::Overview;
 use crate::http::health::{Readiness, ReadyReport};
 use crate::portal::{Observer, Portal};
@@ -31,6 +32,7 @@ struct State {
     /// The last probe: when, and what was wrong.
     probed: Option<(Timestamp, Option<String>)>,
     reload_problem: Option<String>,
+    unchecked: Option<watch::Receiver<Unchecked>>,
 }
 
 impl Health {
@@ -46,6 +48,21 @@ impl Health {
     /// The portal to probe.
     pub(super) fn set_portal(&self, portal: Portal) {
         self.state().portal = Some(portal);
+    }
+
+    /// Where the unchecked rules are told.
+    pub(super) fn set_unchecked(&self, unchecked: watch::Receiver<Unchecked>) {
+        self.state().unchecked = Some(unchecked);
+    }
+
+    /// Which rules neither run nor delete, and why, if there are any.
+    fn unchecked(&self) -> Option<String> {
+        let unchecked = self.state().unchecked.as_ref()?.borrow().clone();
+        let names: Vec<&str> = unchecked.rules.iter().map(String::as_str).collect();
+        let names = (!names.is_empty()).then(|| names.join(", "))?;
+        let what =
+            if unchecked.refused { "refused by the portal" } else { "not checked against the portal yet" };
+        Some(format!("{what}, so they neither run nor delete: {names}\n{}", unchecked.why.join("\n")))
     }
 
     /// Hears of every exchange with the portal.
@@ -93,6 +110,9 @@ impl Health {
         }
         if let Some(problem) = &self.state().reload_problem {
             notes.push(format!("the last reload failed, the old rules stay in force:\n{problem}"));
+        }
+        if let Some(unchecked) = self.unchecked() {
+            notes.push(format!("rules {unchecked}"));
         }
         let ready = wrong.is_empty();
         let mut lines = vec![if ready { "ready".to_owned() } else { "not ready".to_owned() }];
@@ -167,6 +187,9 @@ impl Health {
         }
         if let Some(problem) = &self.state().reload_problem {
             rows.push(row("rules", format!("the last reload failed; the old ones stay in force: {problem}")));
+        }
+        if let Some(unchecked) = self.unchecked() {
+            rows.push(row("unchecked rules", unchecked));
         }
         if let Some((error, at)) = last_error {
             rows.push(row("last error", format!("{at}: {error}")));

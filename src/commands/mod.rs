@@ -17,6 +17,7 @@ mod serve;
 mod status;
 mod test;
 mod tokens;
+mod vet;
 mod workshop;
 
 use std::process::ExitCode;

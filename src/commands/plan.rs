@@ -94,6 +94,7 @@ async fn plan_here(
     let portal = workshop::portal(settings, &rules, Some(&store), &metrics).await?;
     let ctx = Context::observing(workshop::parts(store, portal, metrics), rules);
     let rules = ctx.rules();
+    workshop::insist(&ctx, &rules).await?;
     for name in names {
         let Some(rule) = rules.rule(name) else { continue };
         let bar = out.progress(0, "reading leads");

@@ -72,7 +72,10 @@ async fn run_here(
 ) -> Result<(), Failure> {
     let asked_to_stop = super::serve::asked_to_stop();
     tokio::pin!(asked_to_stop);
-    let engine = workshop::engine(settings, rules, store.clone(), Metrics::new()).await?;
+    let engine = tokio::select! {
+        engine = workshop::engine(settings, rules, store.clone(), Metrics::new()) => engine?,
+        () = &mut asked_to_stop => return Err(Failure::of("interrupted: nothing was enqueued")),
+    };
     let rules = engine.context().rules();
     let rule = workshop::named(&rules, name)?;
     let hurried = engine.context().hurried();

@@ -15,13 +15,12 @@ use tracing::{error, info, warn};
 
 use super::failure::Failure;
 use super::health::Health;
-use super::intake;
 use super::workshop::{self, Whose};
+use super::{intake, vet};
 use crate::engine::{Engine, FOREIGN_CHANGES_EVERY};
 use crate::http::admin::{self, Admin};
 use crate::http::{self, listen, notify};
 use crate::metrics::Metrics;
-use crate::rules;
 use crate::settings::Settings;
 use crate::store::{Lock, Store};
 
@@ -72,7 +71,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop_asked = asked_to_stop();
     tokio::pin!(stop_asked);
     let (public_socket, admin_socket) = listen::from_systemd()?;
-    let rules = workshop::load_rules(&settings)?;
+    let rules = vet::load(&settings).map_err(Failure::Usage)?;
     let lock = own(&settings.db).await?;
     let store = workshop::open_store(&settings.db, true)?;
     let metrics = Metrics::new();
@@ -81,6 +80,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let portal =
         workshop::observed_portal(&settings, &rules, Some(&store), &metrics, health.observer()).await?;
     health.set_portal(portal.clone());
+    let unasked = vet::ask(&portal, &rules).await.map_err(Failure::Usage)?;
     let public = match public_socket {
         Some(listener) => listener,
         None => listen::bind(&settings.listen.to_string()).await?,
@@ -90,7 +90,12 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
         (Some(listener), Some(_)) => Some(listener),
         (None, Some(address)) => Some(listen::bind(&address.to_string()).await?),
     };
-    let engine = Engine::start(workshop::parts(store.clone(), portal, metrics.clone()), rules).await?;
+    let parts = workshop::parts(store.clone(), portal, metrics.clone());
+    let engine = match &unasked {
+        None => Engine::start(parts, rules).await?,
+        Some(why) => Engine::start_unchecked(parts, rules, why).await?,
+    };
+    health.set_unchecked(engine.context().unchecked_changes());
     let engine = Arc::new(engine);
     let stop = CancellationToken::new();
     let listeners = TaskTracker::new();
@@ -208,16 +213,13 @@ async fn reload_when_asked(
 }
 
 async fn reload(settings: &Settings, engine: &Engine) -> Result<usize, Vec<String>> {
-    let loaded = rules::load(&settings.rules)
-        .map_err(|problems| problems.iter().map(|problem| problem.render(false)).collect::<Vec<_>>())?;
-    for warning in &loaded.warnings {
-        warn!("{}", warning.render(false));
-    }
-    if let Err(Failure::Usage(problems)) = workshop::without_token(&loaded.rules, settings) {
-        return Err(problems);
-    }
-    let count = loaded.rules.rules.len();
-    engine.reload(loaded.rules).await.map_err(|error| vec![format!("{error}")])?;
+    let rules = vet::load(settings)?;
+    let count = rules.rules.len();
+    let replaced = match vet::ask(&engine.context().portal, &rules).await? {
+        None => engine.reload(rules).await,
+        Some(why) => engine.reload_unchecked(rules, &why).await,
+    };
+    replaced.map_err(|error| vec![format!("{error}")])?;
     Ok(count)
 }
 

@@ -9,7 +9,7 @@ use super::workshop::{Whose, open_store, whose};
 use crate::clock::Clock;
 use crate::engine::remedy_of;
 use crate::settings::Settings;
-use crate::store::control::{self, PortalStop};
+use crate::store::control::{self, PortalStop, UncheckedRules};
 use crate::store::runs::{self, RunState};
 use crate::store::{events, jobs};
 
@@ -21,6 +21,7 @@ struct Status {
     last_error: Option<String>,
     portal_stop: Option<PortalStop>,
     held_runs: Vec<i64>,
+    unchecked: UncheckedRules,
     next_due: Option<Timestamp>,
     service: Service,
 }
@@ -60,6 +61,7 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
                 last_error: control::last_error(db)?.map(|(error, at)| format!("{at} {error}")),
                 portal_stop: control::portal_stop(db)?,
                 held_runs: held,
+                unchecked: control::unchecked(db)?,
                 next_due: jobs::next_due(db)?,
                 service: Service { running, pid, last_heartbeat: control::last_heartbeat(db)? },
             })
@@ -88,6 +90,13 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
     if let Some(stop) = &status.portal_stop {
         out.say(format!("STOPPED by the portal since {}: {} {}", stop.since, stop.code, stop.text))?;
         out.say(format!("  {}", remedy_of(stop)))?;
+    }
+    if !status.unchecked.rules.is_empty() {
+        let names = status.unchecked.rules.join(", ");
+        out.say(format!("NOT CHECKED against the portal, so they neither run nor delete: {names}"))?;
+        for why in &status.unchecked.why {
+            out.say(format!("  {why}"))?;
+        }
     }
     for run in &status.held_runs {
         out.say(format!("HELD: run {run} waits for approval; see `b24-janitor runs`"))?;

@@ -12,7 +12,7 @@ use super::print::{Out, complain};
 use super::tokens;
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
-use crate::engine::{Engine, Parts, pace};
+use crate::engine::{Context, Engine, EngineError, Parts, online, pace};
 use crate::metrics::Metrics;
 use crate::portal::{Access, Observer, Portal, PortalOptions};
 use crate::rules;
@@ -185,7 +185,7 @@ pub(super) fn parts(store: Store, portal: Portal, metrics: Metrics) -> Parts {
     Parts { store, portal, clock: Clock::System, metrics, seed: fastrand::u64(..) }
 }
 
-/// An engine over the settings' portal and this store.
+/// An engine over the settings' portal and this store, once the portal has confirmed the rules.
 pub(super) async fn engine(
     settings: &Settings,
     rules: RuleSet,
@@ -193,5 +193,20 @@ pub(super) async fn engine(
     metrics: Metrics,
 ) -> Result<Engine, Failure> {
     let portal = portal(settings, &rules, Some(&store), &metrics).await?;
+    let looking = parts(store.clone(), portal.clone(), metrics.clone());
+    insist(&Context::observing(looking, rules.clone()), &rules).await?;
     Ok(Engine::start(parts(store, portal, metrics), rules).await?)
+}
+
+/// Asks the portal about the rules for a command that works by itself, with patience.
+pub(super) async fn insist(ctx: &Context, rules: &RuleSet) -> Result<(), Failure> {
+    let report = online::check_patiently(ctx, rules).await;
+    let wrong: Vec<String> = report.errors().map(ToString::to_string).collect();
+    if !wrong.is_empty() {
+        return Err(Failure::Usage(wrong));
+    }
+    match report.unanswered {
+        None => Ok(()),
+        Some(error) => Err(Failure::from(EngineError::from(error))),
+    }
 }

@@ -202,6 +202,15 @@ pub struct Protection {
     pub ids: BTreeSet<LeadId>,
     /// Leads protected by what they hold; what can't be judged is protected.
     pub condition: Option<Condition>,
+    /// Where it is written, for messages; no part of its meaning.
+    pub place: Place,
+}
+
+impl Protection {
+    /// Whether both protect the same leads under the same name, wherever they are written.
+    pub fn same(&self, other: &Protection) -> bool {
+        (&self.name, &self.ids, &self.condition) == (&other.name, &other.ids, &other.condition)
+    }
 }
 
 /// The method that deletes.

@@ -1,7 +1,7 @@
 //! What every loop of the engine shares: the store, the portal, the clock, the rules in force, and the two things
 //! that happen everywhere: trying again patiently, and stopping when the portal refuses everything.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::Parts;
+use super::unchecked::Unchecked;
 use crate::clock::Clock;
 use crate::core::outcome::Fault;
 use crate::core::retry;
@@ -44,6 +45,7 @@ pub struct Context {
     read_tries: u32,
     pub(super) rng: Arc<Mutex<fastrand::Rng>>,
     pub(super) evaluating: Arc<Mutex<HashSet<String>>>,
+    unchecked: Arc<watch::Sender<Unchecked>>,
 }
 
 /// How often a read is tried before its caller hears of the failure. With the delays of [`retry`] that is about ten
@@ -55,6 +57,7 @@ const HURRIED_TRIES: u32 = 3;
 impl Context {
     pub(super) fn new(parts: Parts, rules: watch::Receiver<Arc<RuleSet>>) -> Context {
         let Parts { store, portal, clock, metrics, seed } = parts;
+        let unchecked = Unchecked::none(rules.borrow().clone());
         Context {
             store,
             portal,
@@ -66,6 +69,7 @@ impl Context {
             read_tries: READ_TRIES,
             rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             evaluating: Arc::default(),
+            unchecked: Arc::new(watch::Sender::new(unchecked)),
         }
     }
 
@@ -95,6 +99,72 @@ impl Context {
     /// The rules in force.
     pub fn rules(&self) -> Arc<RuleSet> {
         self.rules.borrow().clone()
+    }
+
+    /// The rules that the portal has not confirmed.
+    pub fn unchecked(&self) -> Unchecked {
+        self.unchecked.borrow().clone()
+    }
+
+    /// Hears of every change of the unchecked rules.
+    pub fn unchecked_changes(&self) -> watch::Receiver<Unchecked> {
+        self.unchecked.subscribe()
+    }
+
+    /// The rules in force, with the names of those that are unchecked: of one version.
+    pub(super) fn in_force(&self) -> (Arc<RuleSet>, BTreeSet<String>) {
+        let unchecked = self.unchecked.borrow();
+        (self.rules(), unchecked.rules.clone())
+    }
+
+    /// Puts a version of the rules into force together with its unchecked rules; nobody sees one without the other.
+    pub(super) fn put_into_force(&self, rules: &watch::Sender<Arc<RuleSet>>, unchecked: Unchecked) {
+        self.unchecked.send_modify(|state| {
+            rules.send_replace(Arc::clone(&unchecked.of));
+            *state = unchecked;
+        });
+    }
+
+    /// Replaces what is unchecked, unless another version of the rules is in force by now.
+    pub(super) async fn set_unchecked(&self, next: Unchecked) -> Result<(), EngineError> {
+        let now = self.clock.now();
+        let (record, current) = (next.record(), self.unchecked());
+        if !Arc::ptr_eq(&current.of, &next.of) {
+            return Ok(());
+        }
+        let refused = next.refused.then(|| next.why.join("; "));
+        self.store
+            .write(move |db| {
+                if let Some(why) = &refused {
+                    control::set_last_error(db, Some(why), now)?;
+                }
+                control::set_unchecked(db, &record, now)
+            })
+            .await?;
+        let mut stale = None;
+        self.unchecked.send_if_modified(|state| {
+            let same = Arc::ptr_eq(&state.of, &next.of);
+            if same {
+                *state = next;
+            } else {
+                stale = Some(state.record());
+            }
+            same
+        });
+        if let Some(record) = stale {
+            // A reload came between: what it wrote down was overwritten here.
+            self.store.write(move |db| control::set_unchecked(db, &record, now)).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a run of a rule that is unchecked.
+    pub(super) fn require_checked(&self, rule: &str) -> Result<(), EngineError> {
+        let unchecked = self.unchecked.borrow();
+        if !unchecked.rules.contains(rule) {
+            return Ok(());
+        }
+        Err(EngineError::NotChecked { rule: rule.to_owned(), why: unchecked.why.join("; ") })
     }
 
     /// A random number in 0 … 1.
@@ -230,6 +300,14 @@ pub enum EngineError {
     /// No rule has that name.
     #[error("there is no rule `{0}`")]
     NoSuchRule(String),
+    /// The portal has not confirmed what the rule names, so it does not run.
+    #[error("rule `{rule}` is not checked against the portal yet: {why}")]
+    NotChecked {
+        /// The rule.
+        rule: String,
+        /// What the portal does not know, or why it could not be asked.
+        why: String,
+    },
     /// The rule is being evaluated already.
     #[error("rule `{0}` is being evaluated already")]
     AlreadyRunning(String),

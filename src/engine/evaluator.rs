@@ -118,6 +118,7 @@ pub(super) async fn evaluate_marked(
     _mark: &Evaluating,
 ) -> Result<Evaluated, EngineError> {
     let name = rule.name.to_string();
+    ctx.require_checked(&name)?;
     let now = whole_seconds(ctx.clock.now());
     if trigger != Trigger::Manual
         && let Some(held) = held_run(ctx, &name).await?

@@ -8,7 +8,7 @@
 //! * our own deletions come back as `ONCRMLEADDELETE`: a job that is being deleted is left alone;
 //! * events of a lead in the wrong order (update after delete): the lead is absent from the list, and processed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -41,8 +41,14 @@ const GAP_SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// How long the inbox sleeps when nothing wakes it: a safety net under the change notice of the store.
 const IDLE: SignedDuration = SignedDuration::from_secs(60);
 
-/// When each rule was last swept because of a gap.
-type Swept = HashMap<String, Timestamp>;
+/// The last sweep of a rule.
+struct Sweep {
+    at: Timestamp,
+    failed: bool,
+}
+
+/// The last sweep of each rule because of a gap.
+type Swept = HashMap<String, Sweep>;
 
 /// Sweeps beside the events, one sweep at a time: a listing of a large portal takes minutes, and an event that spares a
 /// lead must not wait for it.
@@ -80,14 +86,19 @@ const SWEEP_RETRIES: u32 = 4;
 /// Processes events until the service stops.
 pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
     let mut changes = ctx.store.changes();
+    let mut unchecked = ctx.unchecked_changes();
     let mut tries = 0;
     let swept = Arc::new(tokio::sync::Mutex::new(Swept::new()));
     let sweeping = Arc::new(AtomicBool::new(false));
     while !ctx.stop.is_cancelled() {
         changes.borrow_and_update();
+        unchecked.mark_unchanged();
         let step = async {
             if ctx.store.read(|db| Ok(control::portal_stop(db)?.is_some())).await? {
                 // Every call would be refused; the end of the stop is a change that wakes.
+                return Ok(false);
+            }
+            if awaits_check(&ctx) {
                 return Ok(false);
             }
             if !sweeping.load(Ordering::SeqCst) {
@@ -118,10 +129,19 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
         };
         tokio::select! {
             _ = changes.changed() => {}
+            _ = unchecked.changed() => {}
             () = ctx.clock.sleep_until(until) => {}
             () = ctx.stop.cancelled() => return,
         }
     }
+}
+
+/// Whether a rule that listens is unchecked because the portal could not be asked: its events wait for that. Where the
+/// portal found mistakes, the other rules' events do not wait for a person to mend them; a gap is recorded instead.
+fn awaits_check(ctx: &Context) -> bool {
+    let unchecked = ctx.unchecked();
+    let mut listening = unchecked.of.rules.iter().filter(|rule| !rule.events.is_empty());
+    !unchecked.refused && listening.any(|rule| unchecked.rules.contains(rule.name.as_str()))
 }
 
 /// Takes and processes up to 50 leads' events; whether there were any.
@@ -170,7 +190,7 @@ async fn process(ctx: &Context, pending: Vec<PendingLead>) -> Result<(), EngineE
     if !gone.is_empty() {
         leads_gone(ctx, &gone).await?;
     }
-    let rules = ctx.rules();
+    let (rules, unchecked) = ctx.in_force();
     let wanted = rules.rules.iter().any(|rule| !rule.events.is_empty());
     let live = {
         let leads: Vec<LeadId> = alive.iter().map(|lead| lead.lead_id).collect();
@@ -180,7 +200,7 @@ async fn process(ctx: &Context, pending: Vec<PendingLead>) -> Result<(), EngineE
     let (read, skipped): (Vec<PendingLead>, Vec<PendingLead>) =
         alive.into_iter().partition(|lead| wanted || live.contains_key(&lead.lead_id));
     finish(ctx, ids_of(&skipped), "no rule listens", None).await?;
-    read_and_decide(ctx, &rules, read).await
+    read_and_decide(ctx, &rules, &unchecked, read).await
 }
 
 /// `ONCRMLEADDELETE` settles a waiting job without a call to the portal.
@@ -213,6 +233,7 @@ async fn leads_gone(ctx: &Context, gone: &[PendingLead]) -> Result<(), EngineErr
 async fn read_and_decide(
     ctx: &Context,
     rules: &Arc<RuleSet>,
+    unchecked: &BTreeSet<String>,
     pending: Vec<PendingLead>,
 ) -> Result<(), EngineError> {
     let mut parts = vec![pending];
@@ -222,7 +243,7 @@ async fn read_and_decide(
         }
         let leads: Vec<LeadId> = part.iter().map(|lead| lead.lead_id).collect();
         match ctx.patiently(|| ctx.portal.leads_by_ids(&leads)).await {
-            Ok(found) => decide_events(ctx, rules, part, found).await?,
+            Ok(found) => decide_events(ctx, rules, unchecked, part, found).await?,
             Err(error) if is_final(&error) && part.len() > 1 => {
                 let (left, right) = part.split_at(part.len() / 2);
                 parts.push(left.to_vec());
@@ -267,6 +288,7 @@ async fn finish(
 async fn decide_events(
     ctx: &Context,
     rules: &Arc<RuleSet>,
+    unchecked: &BTreeSet<String>,
     pending: Vec<PendingLead>,
     found: Vec<Lead>,
 ) -> Result<(), EngineError> {
@@ -281,10 +303,15 @@ async fn decide_events(
     spare_kept(ctx, rules, &pending, &by_id, &restored, now).await?;
 
     let mut matches: BTreeMap<usize, EventMatches> = BTreeMap::new();
+    let mut passed_over = false;
     for lead in &pending {
         let Some(found) = by_id.get(&lead.lead_id) else { continue };
         for (index, rule) in rules.rules.iter().enumerate() {
             if !lead.events.iter().any(|event| rule.events.contains(&event.event)) {
+                continue;
+            }
+            if unchecked.contains(rule.name.as_str()) {
+                passed_over = true;
                 continue;
             }
             let verdict = decide(rule, &rules.protections, found, now);
@@ -311,8 +338,27 @@ async fn decide_events(
             by_event::enqueue_by_event(ctx, rule, matches).await?;
         }
     }
+    if passed_over {
+        note_passed_over(ctx).await?;
+    }
     debug!(leads = pending.len(), "events evaluated");
     finish(ctx, ids_of(&pending), "evaluated", None).await
+}
+
+/// Events passed an unchecked rule by: it sweeps when it is checked.
+async fn note_passed_over(ctx: &Context) -> Result<(), EngineError> {
+    const REASON: &str = "a rule was not checked against the portal";
+    let now = ctx.clock.now();
+    ctx.store
+        .write(move |db| {
+            // One stands for all: what it asks for is one sweep.
+            if events::open_gaps(db)?.iter().all(|gap| gap.reason != REASON) {
+                events::record_gap(db, REASON, now)?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(())
 }
 
 fn is_restored(pending: &PendingLead, found: Option<&Lead>) -> bool {
@@ -395,27 +441,38 @@ async fn spare_kept(
 /// Events that were refused, or that came while the service was down, are lost: every rule with events sweeps once.
 async fn sweep_gaps(ctx: &Context, swept: &mut Swept) -> Result<(), EngineError> {
     let gaps = ctx.store.read(events::open_gaps).await?;
-    let Some(last) = gaps.last().map(|gap| gap.id) else { return Ok(()) };
+    let Some((last, opened)) = gaps.last().map(|gap| (gap.id, gap.at)) else { return Ok(()) };
     let rules = ctx.rules();
     let now = ctx.clock.now();
     let listening: Vec<_> = rules.rules.iter().filter(|rule| !rule.events.is_empty()).collect();
     let too_soon = listening.iter().any(|rule| {
-        swept.get(rule.name.as_str()).is_some_and(|at| now.duration_since(*at) < GAP_SWEEP_EVERY)
+        swept.get(rule.name.as_str()).is_some_and(|swept| now.duration_since(swept.at) < GAP_SWEEP_EVERY)
     });
     if too_soon {
         return Ok(());
     }
     let mut all = true;
     for rule in listening {
+        if ctx.require_checked(rule.name.as_str()).is_err() {
+            all = false;
+            continue;
+        }
+        // Another rule keeps the gap open.
+        if swept.get(rule.name.as_str()).is_some_and(|swept| swept.at > opened && !swept.failed) {
+            continue;
+        }
         info!(rule = %rule.name, "sweeping once: events may have been lost");
         match evaluator::evaluate(ctx, &rules, rule, Trigger::Event).await {
             Ok(Evaluated::Run(run)) => {
-                swept.insert(rule.name.to_string(), now);
-                all &= run.state != RunState::Failed;
+                let failed = run.state == RunState::Failed;
+                swept.insert(rule.name.to_string(), Sweep { at: now, failed });
+                all &= !failed;
             }
-            Ok(Evaluated::SkippedHeld(_)) => {}
+            Ok(Evaluated::SkippedHeld(_)) => {
+                swept.insert(rule.name.to_string(), Sweep { at: now, failed: false });
+            }
             // It may have begun before the gap.
-            Err(EngineError::AlreadyRunning(_)) => all = false,
+            Err(EngineError::AlreadyRunning(_) | EngineError::NotChecked { .. }) => all = false,
             Err(error) => return Err(error),
         }
     }

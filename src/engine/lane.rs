@@ -105,6 +105,7 @@ impl Lane {
     pub(super) async fn run(self) {
         let mut changes = self.ctx.store.changes();
         let mut rules = self.ctx.rules.clone();
+        let mut unchecked = self.ctx.unchecked_changes();
         let mut ahead: Option<Batch> = None;
         let mut failures = 0;
         let mut barred_until = Timestamp::MIN;
@@ -120,6 +121,7 @@ impl Lane {
                 continue;
             }
             changes.borrow_and_update();
+            unchecked.mark_unchanged();
             let turn = async {
                 if failures > 0 {
                     self.abandon().await?;
@@ -158,6 +160,8 @@ impl Lane {
             };
             tokio::select! {
                 _ = changes.changed() => {}
+                // What was barred may be claimed now.
+                _ = unchecked.changed() => barred_until = Timestamp::MIN,
                 () = self.ctx.clock.sleep_until(until) => {}
                 () = self.ctx.stop.cancelled() => {}
             }
@@ -277,12 +281,16 @@ impl Lane {
     /// Claims due jobs: those whose outcome is unknown and can now be read come first.
     async fn claim(&self, limit: usize) -> Result<Option<Batch>, EngineError> {
         let now = self.ctx.clock.now();
-        let rules = self.ctx.rules();
+        let (rules, unchecked) = self.ctx.in_force();
+        let cap = |rule: &Rule| match unchecked.contains(rule.name.as_str()) {
+            true => 0,
+            false => rule.limits.deletes_per_day,
+        };
         let caps: Vec<(String, u64)> = rules
             .rules
             .iter()
             .filter(|rule| rule.mode == Mode::Delete)
-            .map(|rule| (rule.name.to_string(), rule.limits.deletes_per_day))
+            .map(|rule| (rule.name.to_string(), cap(rule)))
             .collect();
         // One command of the batch is kept free for reading the next leads.
         let limit = limit.min(batch_size::MAX - 1);
@@ -293,7 +301,7 @@ impl Lane {
                 if control::paused(db)? || control::portal_stop(db)?.is_some() {
                     return Ok(None);
                 }
-                match jobs::claim_unknown(db, now, limit)? {
+                match jobs::claim_unknown(db, now, limit, &caps)? {
                     Some(claim) => Ok(Some(claim)),
                     None => jobs::claim_due(db, now, limit, &caps),
                 }

@@ -17,10 +17,12 @@ mod lane;
 pub mod online;
 pub mod pace;
 mod probe;
+mod recheck;
 pub mod reload;
 pub mod scheduler;
 mod settle;
 pub mod survey;
+mod unchecked;
 
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
@@ -34,12 +36,13 @@ use tracing::{info, warn};
 pub use context::{Context, EngineError, remedy_of};
 pub use control::FOREIGN_CHANGES_EVERY;
 pub use lane::FRESH;
+pub use unchecked::Unchecked;
 
 use crate::clock::Clock;
 use crate::core::batch_size::BatchSize;
 use crate::core::rule::RuleSet;
 use crate::metrics::Metrics;
-use crate::portal::Portal;
+use crate::portal::{CallError, Portal};
 use crate::store::runs::{self, RunFilter};
 use crate::store::{Store, control as state, recover};
 
@@ -68,8 +71,22 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Recovers what the previous process left, and takes the rules into force. Nothing runs yet.
+    /// Recovers what the previous process left, and takes rules into force that the portal has confirmed. Nothing runs
+    /// yet.
     pub async fn start(parts: Parts, rules: RuleSet) -> Result<Engine, EngineError> {
+        Engine::begin(parts, rules, None).await
+    }
+
+    /// The same with rules that the portal could not be asked about: they neither run nor delete until it was.
+    pub async fn start_unchecked(
+        parts: Parts,
+        rules: RuleSet,
+        why: &CallError,
+    ) -> Result<Engine, EngineError> {
+        Engine::begin(parts, rules, Some(why)).await
+    }
+
+    async fn begin(parts: Parts, rules: RuleSet, why: Option<&CallError>) -> Result<Engine, EngineError> {
         let (sender, receiver) = watch::channel(Arc::new(rules));
         let ctx = Context::new(parts, receiver);
         let now = ctx.clock.now();
@@ -91,7 +108,18 @@ impl Engine {
         control::note_downtime(&ctx).await?;
         let engine = Engine { ctx, rules: sender, tasks: TaskTracker::new() };
         let rules = engine.ctx.rules();
-        reload::apply(&engine.ctx, &rules).await?;
+        let unchecked = match why {
+            None => Unchecked::none(Arc::clone(&rules)),
+            Some(why) => {
+                let all = rules.rules.iter().map(|rule| rule.name.to_string()).collect();
+                Unchecked {
+                    rules: all,
+                    why: vec![why.fault.to_string()],
+                    ..Unchecked::none(Arc::clone(&rules))
+                }
+            }
+        };
+        engine.put(unchecked, why).await?;
         engine.publish_last_runs(&rules).await?;
         Ok(engine)
     }
@@ -104,6 +132,17 @@ impl Engine {
             if let Some(at) = last.first().map(|run| run.started_at) {
                 self.ctx.metrics.rule_ran(rule.name.as_str(), at);
             }
+        }
+        Ok(())
+    }
+
+    /// Adjusts the waiting jobs to a version of the rules, then puts it into force.
+    async fn put(&self, unchecked: Unchecked, why: Option<&CallError>) -> Result<(), EngineError> {
+        let rules = Arc::clone(&unchecked.of);
+        reload::apply(&self.ctx, &rules, unchecked.record()).await?;
+        self.ctx.put_into_force(&self.rules, unchecked);
+        if let Some(why) = why {
+            self.ctx.note(why).await;
         }
         Ok(())
     }
@@ -122,6 +161,7 @@ impl Engine {
     pub fn spawn(&self, look_every: SignedDuration) {
         self.spawn_worker();
         self.ctx.spawn(&self.tasks, inbox::run(self.ctx.clone(), self.tasks.clone()));
+        self.ctx.spawn(&self.tasks, recheck::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(&self.tasks, probe::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, control::run(self.ctx.clone(), self.tasks.clone(), look_every));
@@ -144,17 +184,29 @@ impl Engine {
         }
     }
 
-    /// Puts new rules into force, whole.
+    /// Puts new rules into force, whole, which the portal has confirmed.
     pub async fn reload(&self, rules: RuleSet) -> Result<(), EngineError> {
+        self.replace(rules, None).await
+    }
+
+    /// The same with rules that the portal could not be asked about: those that changed, or all where a protection
+    /// did, neither run nor delete until it was.
+    pub async fn reload_unchecked(&self, rules: RuleSet, why: &CallError) -> Result<(), EngineError> {
+        self.replace(rules, Some(why)).await
+    }
+
+    async fn replace(&self, rules: RuleSet, why: Option<&CallError>) -> Result<(), EngineError> {
         let before = self.ctx.rules();
         let rules = Arc::new(rules);
         for name in reload::vanished_protections(&before, &rules) {
             warn!(protection = name, "a protection is gone from the rules");
         }
         self.ctx.store.write(state::clear_portal_stop).await?;
-        reload::apply(&self.ctx, &rules).await?;
-        self.rules.send_replace(rules);
-        Ok(())
+        let unchecked = match why {
+            None => Unchecked::none(rules),
+            Some(why) => self.ctx.unchecked().after(&before, rules, why.fault.to_string()),
+        };
+        self.put(unchecked, why).await
     }
 
     /// Begins no new work, finishes what is in flight, and waits for it at most `grace`. `false` if that was not

@@ -8,6 +8,7 @@ use super::context::{Context, EngineError};
 use crate::core::decide::rule_of_job;
 use crate::core::outcome::Outcome;
 use crate::core::rule::RuleSet;
+use crate::store::control::{self, UncheckedRules};
 use crate::store::{jobs, runs};
 
 /// Protections of `before` that `after` no longer has, by name.
@@ -19,8 +20,13 @@ pub fn vanished_protections(before: &RuleSet, after: &RuleSet) -> Vec<String> {
 }
 
 /// Notes the rules' texts (only times after a text was first seen are made up), spares waiting jobs whose rule is gone
-/// or in mode `plan`, and moves the due times of the others to a longer grace period.
-pub(super) async fn apply(ctx: &Context, rules: &RuleSet) -> Result<(), EngineError> {
+/// or in mode `plan`, moves the due times of the others to a longer grace period, and writes down which rules are
+/// unchecked.
+pub(super) async fn apply(
+    ctx: &Context,
+    rules: &RuleSet,
+    unchecked: UncheckedRules,
+) -> Result<(), EngineError> {
     ctx.portal.set_limits(rules.portal);
     let now = ctx.clock.now();
     let texts: Vec<(String, String)> =
@@ -30,6 +36,7 @@ pub(super) async fn apply(ctx: &Context, rules: &RuleSet) -> Result<(), EngineEr
         .store
         .write(move |db| {
             runs::note_rules(db, &texts, now)?;
+            control::set_unchecked(db, &unchecked, now)?;
             let mut spared = 0;
             for name in jobs::waiting_rules(db)? {
                 match rule_of_job(&known, &name) {

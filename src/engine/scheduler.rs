@@ -30,7 +30,9 @@ pub fn due(rule: &Rule, state: &RuleState, now: Timestamp) -> Option<Timestamp> 
 /// Runs rules by their schedules until the service stops.
 pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
     let mut rules_changed = ctx.rules.clone();
+    let mut unchecked = ctx.unchecked_changes();
     while !ctx.stop.is_cancelled() {
+        unchecked.mark_unchanged();
         let rules = rules_changed.borrow_and_update().clone();
         let now = ctx.clock.now();
         if let Err(error) = start_due(&ctx, &rules, now, &tasks).await {
@@ -42,6 +44,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
         tokio::select! {
             () = ctx.clock.sleep_until(until) => {}
             _ = rules_changed.changed() => {}
+            _ = unchecked.changed() => {}
             () = ctx.stop.cancelled() => return,
         }
     }
@@ -62,7 +65,9 @@ pub(super) async fn start_due(
     }
     let states: BTreeMap<String, RuleState> =
         states.into_iter().map(|state| (state.name.clone(), state)).collect();
-    for rule in &rules.rules {
+    let unchecked = ctx.unchecked().rules;
+    // What is due of an unchecked rule is made up when it is checked.
+    for rule in rules.rules.iter().filter(|rule| !unchecked.contains(rule.name.as_str())) {
         let Some(at) = states.get(rule.name.as_str()).and_then(|state| due(rule, state, now)) else {
             continue;
         };
@@ -75,7 +80,9 @@ pub(super) async fn start_due(
             info!(rule = %name, scheduled = %at, "run started");
             match evaluator::evaluate_marked(&ctx, &rules, rule, Trigger::Schedule, &mark).await {
                 Ok(_) => {}
-                Err(EngineError::Stopping | EngineError::AlreadyRunning(_)) => return,
+                Err(
+                    EngineError::Stopping | EngineError::AlreadyRunning(_) | EngineError::NotChecked { .. },
+                ) => return,
                 Err(error) => warn!(rule = %name, %error, "run failed"),
             }
             // Only now: a run that is cut off by a crash has not happened, and is made up.

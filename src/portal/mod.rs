@@ -22,6 +22,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use auth::{Access, OAuthOptions, Vault};
@@ -95,6 +96,8 @@ struct Inner {
     gate: Arc<Gate>,
     chains: Chains,
     observer: Option<Observer>,
+    /// Changes with every proper reply.
+    answered: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for Portal {
@@ -129,6 +132,7 @@ impl Portal {
                 gate: Arc::new(gate),
                 chains: Chains::default(),
                 observer: options.observer,
+                answered: watch::Sender::new(()),
             }),
         }
     }
@@ -166,6 +170,11 @@ impl Portal {
     /// A number that differs once a new [`Portal::pace_snapshot`] would tell the next process more.
     pub fn pace_changes(&self) -> u64 {
         self.inner.gate.changes()
+    }
+
+    /// Changes whenever the portal answers a call properly: whoever waits for it to be back may ask again.
+    pub fn answered(&self) -> watch::Receiver<()> {
+        self.inner.answered.subscribe()
     }
 
     /// Waits until a request may be sent: for a place in the bucket and, for deletions, for the method's operating
@@ -296,6 +305,7 @@ impl Portal {
                 gate.observe(method, &reply.cost, None);
                 operating = reply.cost.operating;
                 flight.answered();
+                self.inner.answered.send_replace(());
             }
             Err(error) => {
                 match error.class {

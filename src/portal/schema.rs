@@ -27,12 +27,29 @@ pub struct FieldInfo {
     pub is_read_only: bool,
     /// Its name for people, in the portal's language.
     pub title: String,
+    /// What a field of the type `enumeration` offers: the number that a lead holds, and its name for people.
+    pub options: Vec<(i64, String)>,
 }
 
-/// A stage of leads (<https://apidocs.bitrix24.com/api-reference/crm/status/crm-status-list.html>).
+fn options(field: &Value) -> Vec<(i64, String)> {
+    let items = field.get("items").and_then(Value::as_array);
+    items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| {
+            let id = match item.get("ID")? {
+                Value::String(text) => text.parse().ok()?,
+                other => other.as_i64()?,
+            };
+            Some((id, item.get("VALUE").and_then(Value::as_str).unwrap_or_default().to_owned()))
+        })
+        .collect()
+}
+
+/// A stage of leads, or a source (<https://apidocs.bitrix24.com/api-reference/crm/status/crm-status-list.html>).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stage {
-    /// The code that `stageId` holds.
+    /// The code that `stageId`, or `sourceId`, holds.
     pub id: String,
     /// Its name for people.
     pub name: String,
@@ -69,6 +86,7 @@ impl Portal {
                     is_multiple: flag(field, "isMultiple"),
                     is_read_only: flag(field, "isReadOnly"),
                     title: text(field, "title"),
+                    options: options(field),
                 };
                 (name.clone(), info)
             })
@@ -80,11 +98,23 @@ impl Portal {
     /// # Errors
     /// Every [`CallError`].
     pub async fn stages(&self) -> Result<Vec<Stage>, CallError> {
+        self.statuses("STATUS").await
+    }
+
+    /// The sources of leads, in the portal's order; they have no semantics.
+    ///
+    /// # Errors
+    /// Every [`CallError`].
+    pub async fn sources(&self) -> Result<Vec<Stage>, CallError> {
+        self.statuses("SOURCE").await
+    }
+
+    async fn statuses(&self, dictionary: &str) -> Result<Vec<Stage>, CallError> {
         let mut stages = Vec::new();
         let mut start = 0;
         for _ in 0..MAX_STAGE_PAGES {
             let params = json!({
-                "filter": { "ENTITY_ID": "STATUS" },
+                "filter": { "ENTITY_ID": dictionary },
                 "order": { "SORT": "ASC" },
                 "start": start,
             });

@@ -10,6 +10,7 @@ const PAUSED: &str = "paused";
 const PORTAL_STOP: &str = "portal_stop";
 const HEARTBEAT: &str = "heartbeat";
 const LAST_ERROR: &str = "last_error";
+const UNCHECKED: &str = "unchecked";
 
 /// The value of a key.
 pub fn get(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
@@ -112,6 +113,30 @@ pub fn set_last_error(db: &Connection, error: Option<&str>, now: Timestamp) -> r
         Some(text) => set(db, LAST_ERROR, text, now),
         None => remove(db, LAST_ERROR).map(drop),
     }
+}
+
+/// Rules that the portal has not confirmed: they neither run nor delete.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UncheckedRules {
+    /// Their names.
+    pub rules: Vec<String>,
+    /// Why: what the portal does not know, or why it could not be asked.
+    pub why: Vec<String>,
+}
+
+/// The rules that the service has in force without the portal's word.
+pub fn unchecked(db: &Connection) -> rusqlite::Result<UncheckedRules> {
+    get(db, UNCHECKED)?.map_or(Ok(UncheckedRules::default()), |text| from_json(&text))
+}
+
+/// Records the rules that are unchecked, if any.
+pub fn set_unchecked(db: &Connection, unchecked: &UncheckedRules, now: Timestamp) -> rusqlite::Result<()> {
+    if unchecked.rules.is_empty() {
+        return remove(db, UNCHECKED).map(drop);
+    }
+    let text = serde_json::to_string(unchecked)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    set(db, UNCHECKED, &text, now)
 }
 
 /// Adds to a counter and returns its new value.

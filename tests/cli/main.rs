@@ -22,3 +22,4 @@ mod rules;
 mod service;
 mod settings;
 mod stop;
+mod vetting;

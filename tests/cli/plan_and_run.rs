@@ -128,10 +128,24 @@ fn a_run_fails_with_the_reason_when_the_portal_refuses() {
         assert!(ended.err.contains("create a new incoming webhook"), "{}", ended.err);
         assert!(!ended.err.contains("sandboxcode"), "the code is a secret: {}", ended.err);
     }
+    // Rules that the portal could not be asked about start no run.
+    assert!(home.objects(&["runs", "--json"]).is_empty());
+}
+
+#[test]
+fn a_run_fails_with_the_reason_when_the_portal_refuses_after_it_was_asked_about_the_rules() {
+    let portal = Portal::with_leads(60);
+    let home = Home::new(&portal, JUNK);
+    portal.sandbox.set_fault(Fault::error(
+        "crm.item.list",
+        "ACCESS_DENIED",
+        "REST is not for this plan",
+        401,
+    ));
     let ended = home.fails(1, &["run", "junk", "--json"]);
     let run = crate::home::objects(&ended.out).remove(0);
     assert_eq!(run["state"], "failed");
-    assert!(run["error"].as_str().unwrap().contains("INVALID_CREDENTIALS"), "{run}");
+    assert!(run["error"].as_str().unwrap().contains("ACCESS_DENIED"), "{run}");
     assert!(ended.err.contains("failed, nothing was enqueued"), "{}", ended.err);
     assert!(home.objects(&["runs", "--json"]).iter().all(|run| run["state"] == "failed"));
 }

@@ -186,15 +186,24 @@ fn a_termination_during_the_start_is_a_stop_like_any_other() {
 fn a_service_starts_and_stops_without_its_portal() {
     let home = Home::without_portal(JUNK).with("B24_WEBHOOK_URL", "http://127.0.0.1:9/rest/1/code/");
     let service = Service::start(&home);
-    let mut asking = Process::start(home.command(&["run", "junk"]));
-    until("the run", || (!home.objects(&["runs", "--json"]).is_empty()).then_some(()));
+    let ended = home.fails(1, &["run", "junk"]);
+    assert!(
+        ended.err.contains("rule `junk` is not checked against the portal yet: <no connection>"),
+        "{}",
+        ended.err
+    );
+    assert!(home.objects(&["runs", "--json"]).is_empty());
+    let said = home.ok(&["status"]);
+    assert!(said.contains("NOT CHECKED against the portal, so they neither run nor delete: junk"), "{said}");
     let (status, body) = http::get(service.admin, "/readyz");
     assert!(status == 503 && body.contains("portal: "), "{status} {body}");
+    assert!(
+        body.contains("rules not checked against the portal yet, so they neither run nor delete: junk"),
+        "{body}"
+    );
     let asked = Instant::now();
     service.stop();
     assert!(asked.elapsed() < Duration::from_secs(10), "a pause between two tries holds nobody up");
-    assert_eq!(asking.ended().code(), Some(1));
-    asking.line("<no connection>");
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn apply(db: &Connection, op: &Op, now: i64) -> u64 {
             }
         }
         Op::ClaimUnknown { limit } => {
-            if let Some(claim) = jobs::claim_unknown(db, t(now), *limit).unwrap() {
+            if let Some(claim) = jobs::claim_unknown(db, t(now), *limit, &[]).unwrap() {
                 assert!(claim.jobs.iter().all(|job| job.unknown_before));
             }
         }

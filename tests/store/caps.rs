@@ -50,7 +50,7 @@ fn what_may_have_been_deleted_counts_until_it_is_known_not_to_be() {
         let lost = Change::Unknown { settle_at: t(75), error: "<timeout>".to_owned() };
         settle_all(db, &first, &lost, 60);
         assert_eq!(jobs::claim_due(db, t(80), 50, &caps).unwrap(), None, "unknown");
-        let again = jobs::claim_unknown(db, t(80), 50).unwrap().unwrap();
+        let again = jobs::claim_unknown(db, t(80), 50, &[]).unwrap().unwrap();
         let later = Change::Release { due_at: t(90), error: None, give_back: false };
         settle_all(db, &again, &later, 81);
         let third = jobs::claim_due(db, t(95), 50, &caps).unwrap();

@@ -140,10 +140,10 @@ fn a_job_whose_answer_was_lost_is_read_again_when_the_portal_has_surely_ended() 
         );
         assert_eq!(jobs::next_due(db).unwrap(), Some(t(75)));
         assert_eq!(jobs::claim_due(db, t(HOUR), 50, &[]).unwrap(), None, "never as if it were new");
-        assert_eq!(jobs::claim_unknown(db, t(74), 50).unwrap(), None);
-        let again = jobs::claim_unknown(db, t(75), 50).unwrap().unwrap();
+        assert_eq!(jobs::claim_unknown(db, t(74), 50, &[]).unwrap(), None);
+        let again = jobs::claim_unknown(db, t(75), 50, &[]).unwrap().unwrap();
         assert!(again.jobs[0].unknown_before, "a lead that is gone now was deleted by us");
-        assert_eq!(jobs::claim_unknown(db, t(75), 50).unwrap(), None);
+        assert_eq!(jobs::claim_unknown(db, t(75), 50, &[]).unwrap(), None);
         assert_eq!(jobs::mark_sent(db, again.id, &[(id, Some(copy()))], t(76)).unwrap(), [id]);
         assert!(!job(db, id).unknown_before, "it was read as present");
         settle(db, &again, id, finish(Outcome::Deleted), 77);
@@ -186,7 +186,7 @@ fn a_copy_is_kept_for_a_lead_that_was_deleted_and_for_no_other() {
     }
     on_db(|db| {
         let id = lost(db);
-        let again = jobs::claim_unknown(db, t(80), 50).unwrap().unwrap();
+        let again = jobs::claim_unknown(db, t(80), 50, &[]).unwrap().unwrap();
         settle(db, &again, id, back(90, false), 81);
         assert!(kept(db).is_some(), "still in question");
         let again = claim(db, 90, 50);
@@ -217,7 +217,7 @@ fn the_portals_word_that_a_lead_is_gone_settles_what_nobody_works_on() {
     });
     on_db(move |db| {
         let id = lost(db);
-        let again = jobs::claim_unknown(db, t(75), 50).unwrap().unwrap();
+        let again = jobs::claim_unknown(db, t(75), 50, &[]).unwrap().unwrap();
         assert_eq!(told(db), LeadGone::LeftAlone(id), "the worker has it");
         settle(db, &again, id, back(78, false), 76);
         assert_eq!(told(db), LeadGone::Finished(id, Outcome::Deleted));
@@ -257,7 +257,7 @@ fn what_the_worker_has_or_may_have_deleted_cannot_be_cancelled() {
         assert_eq!(jobs::cancel(db, id, t(1)).unwrap(), Cancel::Running);
         settle(db, &claim, id, unknown(75), 2);
         assert_eq!(jobs::cancel(db, id, t(3)).unwrap(), Cancel::Running);
-        let again = jobs::claim_unknown(db, t(80), 50).unwrap().unwrap();
+        let again = jobs::claim_unknown(db, t(80), 50, &[]).unwrap().unwrap();
         settle(db, &again, id, back(90, false), 81);
         assert_eq!(jobs::cancel(db, id, t(82)).unwrap(), Cancel::Running, "it waits, and may be deleted");
         assert_eq!(jobs::spare_rule(db, "old-junk", "the rule is gone", t(82)).unwrap(), 0);

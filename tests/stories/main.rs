@@ -19,5 +19,6 @@ mod faults;
 mod keeping;
 mod selecting;
 mod stops;
+mod unchecked;
 mod wires;
 mod world;

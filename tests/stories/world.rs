@@ -16,9 +16,9 @@ use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::RuleSet;
 use b24_janitor::engine::evaluator::{self, Evaluated};
-use b24_janitor::engine::{Engine, EngineError, Parts};
+use b24_janitor::engine::{Engine, EngineError, Parts, online};
 use b24_janitor::metrics::Metrics;
-use b24_janitor::portal::{Access, Portal, PortalOptions, Transport};
+use b24_janitor::portal::{Access, CallError, Portal, PortalOptions, Transport};
 use b24_janitor::rules::{self, Input};
 use b24_janitor::sandbox::{Lead, Sandbox, SandboxOptions};
 use b24_janitor::store::jobs::{Job, JobCounts, JobFilter};
@@ -59,6 +59,7 @@ pub(crate) struct World {
     taps: Taps,
     ear: Ear,
     known: BTreeSet<u32>,
+    asks: bool,
     _directory: tempfile::TempDir,
     _watchdog: mpsc::Sender<()>,
 }
@@ -126,6 +127,7 @@ impl World {
             taps: Taps::default(),
             ear,
             known,
+            asks: false,
             sandbox,
             _directory: directory,
             _watchdog: watch(),
@@ -154,10 +156,51 @@ impl World {
         let metrics = Metrics::new();
         let parts =
             Parts { store: store.clone(), portal, clock: self.clock, metrics: metrics.clone(), seed: 7 };
-        let engine = Engine::start(parts, rules).await.unwrap();
+        let engine = match self.unasked(&parts.portal, &rules).await {
+            None => Engine::start(parts, rules).await.unwrap(),
+            Some(why) => Engine::start_unchecked(parts, rules, &why).await.unwrap(),
+        };
         engine.spawn(LOOK_EVERY);
         *self.ear.lock().unwrap() = Some(listener(store.clone(), self.clock, metrics.clone()));
         self.service = Some(Service { engine, store, metrics });
+    }
+
+    /// Why the portal can't be asked about the rules, in a world that asks.
+    async fn unasked(&self, portal: &Portal, rules: &RuleSet) -> Option<CallError> {
+        if !self.asks {
+            return None;
+        }
+        let report = online::check_rules(portal, rules).await;
+        assert_eq!(report.errors().count(), 0, "such rules would not be started");
+        report.unanswered
+    }
+
+    /// From now on the portal is asked about rules before they are taken into force, as `serve` does.
+    pub(crate) fn ask(&mut self) {
+        self.asks = true;
+    }
+
+    /// A reload as `serve` does it; `false` where the portal refused the rules.
+    pub(crate) async fn reload_asking(&mut self, rules: &str) -> bool {
+        let parsed = parse(rules);
+        let report = online::check_rules(&self.engine().context().portal, &parsed).await;
+        if report.errors().next().is_some() {
+            return false;
+        }
+        match report.unanswered {
+            None => self.engine().reload(parsed).await.unwrap(),
+            Some(why) => self.engine().reload_unchecked(parsed, &why).await.unwrap(),
+        }
+        rules.clone_into(&mut self.rules);
+        true
+    }
+
+    /// The rules that are unchecked, as a person sees them.
+    pub(crate) async fn unchecked(&self) -> Vec<String> {
+        let recorded = self.read(control::unchecked).await.rules;
+        let held: Vec<String> = self.engine().context().unchecked().rules.into_iter().collect();
+        assert_eq!(recorded, held, "`status` tells the truth");
+        recorded
     }
 
     /// The power fails: nothing is finished, nothing more is written.

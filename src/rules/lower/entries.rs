@@ -107,11 +107,13 @@ pub(super) fn protection(
             .help("say which leads: ids: [10243], or match: { opportunity: { gt: 0 } }");
         return (name, None);
     }
+    let place = Place { line: reader.source.line(node.span.start), file: reader.source.file.clone() };
     let read = || {
         Some(Protection {
             name: name.clone()?.0,
             ids: ids.unwrap_or(Some(BTreeSet::new()))?,
             condition: condition.map_or(Some(None), |read| read.map(Some))?,
+            place,
         })
     };
     let protection = read();

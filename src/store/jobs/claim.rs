@@ -21,7 +21,8 @@ pub struct Claim {
 
 /// Due, and counted against the cap already by the attempt whose outcome is unknown.
 pub(super) const READY_AGAIN: &str = "SELECT due_at, id FROM jobs
-    WHERE state = 'waiting' AND unknown_before = 1 AND due_at <= ?1 ORDER BY due_at, id LIMIT ?2";
+    WHERE state = 'waiting' AND unknown_before = 1 AND due_at <= ?1
+        AND rule NOT IN (SELECT value FROM json_each(?3)) ORDER BY due_at, id LIMIT ?2";
 
 /// Due, of one rule.
 pub(super) const READY: &str = "SELECT due_at, id FROM jobs
@@ -29,13 +30,15 @@ pub(super) const READY: &str = "SELECT due_at, id FROM jobs
 
 /// Unknown jobs that may be read again.
 pub(super) const UNKNOWN: &str = "SELECT settle_at, id FROM jobs
-    WHERE phase = 'unknown' AND settle_at <= ?1 ORDER BY settle_at, id LIMIT ?2";
+    WHERE phase = 'unknown' AND settle_at <= ?1
+        AND rule NOT IN (SELECT value FROM json_each(?3)) ORDER BY settle_at, id LIMIT ?2";
 
 /// Claims up to `limit` due jobs in the order in which they are due.
 ///
 /// A rule in `caps` gets what its `deletes_per_day` leaves: the cap less what it deleted in the last 24 h, less what runs
-/// or may have been deleted by an attempt with unknown outcome. A rule that is not in `caps` is claimed without a cap;
-/// the worker spares its jobs, since the rule is gone or only plans.
+/// or may have been deleted by an attempt with unknown outcome. A rule whose cap is 0 gets nothing at all, the jobs of
+/// such attempts included. A rule that is not in `caps` is claimed without a cap; the worker spares its jobs, since the
+/// rule is gone or only plans.
 pub fn claim_due(
     db: &Connection,
     now: Timestamp,
@@ -45,7 +48,7 @@ pub fn claim_due(
     const SQL: &str = "UPDATE jobs SET state = 'running', phase = 'claimed', claim = ?2, claimed_at = ?3
         WHERE id = ?1 AND state = 'waiting'";
     let mut due: Vec<(i64, JobId)> = Vec::new();
-    collect(db, READY_AGAIN, (ms(now), rows(limit)), &mut due)?;
+    collect(db, READY_AGAIN, (ms(now), rows(limit), barred(caps)), &mut due)?;
     for rule in waiting_rules(db)? {
         let at_most = match caps.iter().find(|(name, _)| *name == rule) {
             Some((_, cap)) => signed(cap_left(db, &rule, *cap, now)?).min(rows(limit)),
@@ -61,14 +64,28 @@ pub fn claim_due(
 }
 
 /// Claims up to `limit` unknown jobs whose `settle_at` has come, so that their leads are read again. They stay marked:
-/// a lead that is gone was deleted by us.
-pub fn claim_unknown(db: &Connection, now: Timestamp, limit: usize) -> rusqlite::Result<Option<Claim>> {
+/// a lead that is gone was deleted by us. A rule whose cap is 0 gets nothing: what is still there would be deleted.
+pub fn claim_unknown(
+    db: &Connection,
+    now: Timestamp,
+    limit: usize,
+    caps: &[(String, u64)],
+) -> rusqlite::Result<Option<Claim>> {
     const SQL: &str = "UPDATE jobs SET phase = 'claimed', claim = ?2, claimed_at = ?3, settle_at = NULL,
             sent_at = NULL
         WHERE id = ?1 AND state = 'running' AND phase = 'unknown'";
     let mut due = Vec::new();
-    collect(db, UNKNOWN, (ms(now), rows(limit)), &mut due)?;
+    collect(db, UNKNOWN, (ms(now), rows(limit), barred(caps)), &mut due)?;
     claim(db, &due, SQL, now)
+}
+
+/// The rules that get nothing, as a JSON list.
+fn barred(caps: &[(String, u64)]) -> String {
+    caps.iter()
+        .filter(|(_, cap)| *cap == 0)
+        .map(|(rule, _)| rule.as_str())
+        .collect::<serde_json::Value>()
+        .to_string()
 }
 
 fn rows(limit: usize) -> i64 {
