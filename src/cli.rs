@@ -237,6 +237,9 @@ pub struct CompletionsArgs {
 pub struct PlanArgs {
     /// The rule; all rules if left out
     pub rule: Option<String>,
+    /// Print the selected leads as CSV, a line each: rule, id, stage, created, responsible
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
     #[command(flatten)]
     /// Output.
     pub json: JsonArgs,

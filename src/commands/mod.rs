@@ -1,8 +1,10 @@
 //! One module a command; the only layer that prints.
 
+mod alone;
 mod check;
 mod completions;
 mod demo;
+mod estimated;
 mod failure;
 mod health;
 mod intake;

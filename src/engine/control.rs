@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
 use super::pace::PaceKeeper;
+use super::plan;
 use super::probe::StopProbe;
 use crate::core::rule::RuleSet;
 use crate::metrics;
@@ -150,16 +151,20 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
     }
 }
 
+fn argument(args: &str) -> Result<Value, String> {
+    serde_json::from_str(args).map_err(|error| error.to_string())
+}
+
 fn named_rule<'a>(rules: &'a RuleSet, args: &str) -> Result<&'a crate::core::rule::Rule, String> {
-    let args: serde_json::Value = serde_json::from_str(args).map_err(|error| error.to_string())?;
-    let name = args.get("rule").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let args = argument(args)?;
+    let name = args.get("rule").and_then(Value::as_str).unwrap_or_default();
     rules.rule(name).ok_or_else(|| {
         let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
         format!("the running service has no rule `{name}`; it has: {}", names.join(", "))
     })
 }
 
-async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_json::Value, String> {
+async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, String> {
     let rule = named_rule(rules, args)?;
     match evaluator::evaluate(ctx, rules, rule, Trigger::Manual).await {
         Ok(Evaluated::Run(run)) => serde_json::to_value(&*run).map_err(|error| error.to_string()),
@@ -168,9 +173,10 @@ async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_js
     }
 }
 
-async fn plan_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_json::Value, String> {
+async fn plan_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, String> {
     let rule = named_rule(rules, args)?;
-    match evaluator::plan(ctx, rules, rule, |_| ()).await {
+    let list = argument(args)?.get("list").and_then(Value::as_bool).unwrap_or(false);
+    match plan::plan(ctx, rules, rule, list, |_| ()).await {
         Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }

@@ -16,6 +16,7 @@ mod inbox;
 mod lane;
 pub mod online;
 pub mod pace;
+pub mod plan;
 mod probe;
 pub mod reload;
 pub mod scheduler;

@@ -35,6 +35,7 @@ pub use schema::{FieldInfo, Stage};
 pub use snapshot::PaceSnapshot;
 
 use crate::clock::Clock;
+use crate::core::estimate::{Estimate, estimate};
 use crate::core::rule::PortalLimits;
 use auth::{Refused, Session};
 use chain::Chains;
@@ -174,6 +175,12 @@ impl Portal {
     /// A number that differs once a new [`Portal::pace_snapshot`] would tell the next process more.
     pub fn pace_changes(&self) -> u64 {
         self.inner.gate.changes()
+    }
+
+    /// How long deleting so many leads would take from now on, by what this portal's deletions have cost so far; also
+    /// those of earlier processes, as far as the pace was kept.
+    pub fn drain_estimate(&self, leads: u64) -> Estimate {
+        estimate(&self.inner.gate.load(leads))
     }
 
     /// Waits until a request may be sent: for a place in the bucket and, for deletions, for the method's operating
