@@ -13,7 +13,7 @@ use b24_janitor::core::filter::server_filter;
 use b24_janitor::core::lead::{Lead, LeadId};
 use b24_janitor::core::rule::{KeepCopy, Limits, Mode, Place, Protection, Rule, RuleName};
 use b24_janitor::core::schedule::Schedule;
-use b24_janitor::core::trace::{self, Asked, Line, Ruling};
+use b24_janitor::core::trace::{self, Asked, Line, Ruling, Stages};
 use b24_janitor::core::truth::Truth;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -239,8 +239,8 @@ proptest! {
             let name = RuleName::try_from("pinned".to_owned()).unwrap();
             protections.push(Protection { name, ids: BTreeSet::from([lead.id]), condition: None });
         }
-        let guards = trace::protections(&protections, &lead, now());
-        let trace = trace::rule(&rule, &guards, &lead, now());
+        let guards = trace::protections(&protections, &lead, now(), &Stages::new());
+        let trace = trace::rule(&rule, &guards, &lead, now(), &Stages::new());
         follows(&trace.selection);
         for (guard, protection) in guards.iter().zip(&protections) {
             prop_assert_eq!(guard.protects, protects(protection, &lead, now()));
@@ -261,15 +261,16 @@ proptest! {
 fn a_trace_shows_codes_and_numbers_and_describes_what_may_be_personal() {
     let person = lead(json!({
         "title": "Anna Petrova", "sourceId": "CALL", "opportunity": "15.00", "ufCrm_1": "491701234567",
-        "ufCrm_2": [{ "value": "a@b.de" }], "ufCrm_3": [5, 7], "comments": "", "movedTime": null,
+        "ufCrm_2": [{ "value": "a@b.de" }], "ufCrm_3": [5, 7], "comments": "", "movedTime": null, "birthdate": "1990-01-01",
     }));
-    let shown = |name: &str| match Line::of(&is(name, Test::Empty(true)), &person, now()).asked {
-        Asked::Value { actual, .. } => actual,
-        other => panic!("{other:?}"),
-    };
+    let shown =
+        |name: &str| match Line::of(&is(name, Test::Empty(true)), &person, now(), &Stages::new()).asked {
+            Asked::Value { actual, .. } => actual,
+            other => panic!("{other:?}"),
+        };
     for (name, value) in [
-        ("title", "a text of 12 characters, not shown"),
-        ("ufCrm_1", "a text of 12 characters, not shown"),
+        ("title", "a value of 12 characters, not shown"),
+        ("ufCrm_1", "a value of 12 characters, not shown"),
         ("ufCrm_2", "a list of 1, not shown"),
         ("ufCrm_3", "[5,7]"),
         ("sourceId", "CALL"),
@@ -279,6 +280,7 @@ fn a_trace_shows_codes_and_numbers_and_describes_what_may_be_personal() {
     ] {
         assert_eq!(shown(name).as_deref(), Some(value), "{name}");
     }
+    assert_eq!(shown("birthdate").as_deref(), Some("a value of 10 characters, not shown"));
     assert_eq!(shown("lastName"), None, "the reply had no such field");
 }
 

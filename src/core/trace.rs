@@ -6,10 +6,13 @@
 //! A trace is kept in the database while a command waits for it, so it holds no personal data: texts and user fields
 //! are described, not shown.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::compare::{Test, Text, is_empty};
 use super::condition::Condition;
 use super::decide::{converted, whole_seconds};
 use super::field::{FieldKind, FieldName};
@@ -45,33 +48,62 @@ pub enum Asked {
         wanted: String,
         /// The lead's value, or what it is like where it may be personal; `None` where the reply had no such field.
         actual: Option<String>,
+        /// What the portal calls the stages that the test or the lead names, by their codes.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        names: BTreeMap<String, String>,
     },
 }
 
+/// Names of stages by their codes, as far as the portal told them.
+pub type Stages = BTreeMap<String, String>;
+
 impl Line {
     /// Judges a condition with everything in it. `now` has whole seconds.
-    pub fn of(condition: &Condition, lead: &Lead, now: Timestamp) -> Line {
-        let each = |parts: &[Condition]| parts.iter().map(|part| Line::of(part, lead, now)).collect();
+    pub fn of(condition: &Condition, lead: &Lead, now: Timestamp, stages: &Stages) -> Line {
+        let each = |parts: &[Condition]| parts.iter().map(|part| Line::of(part, lead, now, stages)).collect();
         let asked = match condition {
             Condition::All(parts) => Asked::All(each(parts)),
             Condition::Any(parts) => Asked::Any(each(parts)),
-            Condition::Not(part) => Asked::Not(Box::new(Line::of(part, lead, now))),
-            Condition::Field { field, test } => value(field, test.to_string(), lead),
+            Condition::Not(part) => Asked::Not(Box::new(Line::of(part, lead, now, stages))),
+            Condition::Field { field, test } => {
+                value(field, test.to_string(), lead, names(field, test, lead, stages))
+            }
             Condition::OlderThan { field, age } => {
-                value(field, format!("older than {age}: until {}", age.before(now)), lead)
+                value(field, format!("older than {age}: until {}", age.before(now)), lead, BTreeMap::new())
             }
         };
         Line { truth: condition.judge(lead, now), asked }
     }
 }
 
-fn value(field: &FieldName, wanted: String, lead: &Lead) -> Asked {
-    Asked::Value {
-        field: field.clone(),
-        wanted,
-        actual: lead.get(field.as_str()).map(|value| shown(field, value)),
-    }
+fn value(field: &FieldName, wanted: String, lead: &Lead, names: BTreeMap<String, String>) -> Asked {
+    let actual = lead.get(field.as_str()).map(|value| shown(field, value));
+    Asked::Value { field: field.clone(), wanted, actual, names }
 }
+
+/// The names of the stages that stand in a line.
+fn names(field: &FieldName, test: &Test, lead: &Lead, stages: &Stages) -> BTreeMap<String, String> {
+    if field.as_str() != STAGE {
+        return BTreeMap::new();
+    }
+    let wanted: &[Text] = match test {
+        Test::TextIn { values, .. } => values,
+        Test::Contains(_)
+        | Test::StartsWith(_)
+        | Test::NumberIn { .. }
+        | Test::NumberOrder { .. }
+        | Test::TimeOrder { .. }
+        | Test::Flag(_)
+        | Test::Empty(_) => &[],
+    };
+    let codes = wanted.iter().map(Text::as_str).chain(lead.get(STAGE).and_then(Value::as_str));
+    codes
+        .filter_map(|code| stages.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)))
+        .map(|(code, name)| (code.clone(), name.clone()))
+        .collect()
+}
+
+const STAGE: &str = "stageId";
 
 /// Text fields whose values are codes of the portal or of a campaign, not about a person.
 const CODES: [&str; 8] = [
@@ -97,18 +129,8 @@ fn shown(field: &FieldName, value: &Value) -> String {
         Value::String(text) => text.clone(),
         Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
-    let open = match field.kind() {
-        FieldKind::Text => CODES.contains(&field.as_str()),
-        FieldKind::Custom => harmless(value),
-        FieldKind::Id
-        | FieldKind::Stage
-        | FieldKind::Number
-        | FieldKind::Time
-        | FieldKind::Flag
-        | FieldKind::Reference => true,
-    };
     let length = text.chars().count();
-    match (open, value) {
+    match (may_be_shown(field, value), value) {
         (true, _) if length > SHOWN_CHARACTERS => {
             text.chars().take(SHOWN_CHARACTERS).chain(std::iter::once('…')).collect()
         }
@@ -116,10 +138,22 @@ fn shown(field: &FieldName, value: &Value) -> String {
         (false, Value::Array(items)) => format!("a list of {}, not shown", items.len()),
         (false, Value::Object(_)) => "an object, not shown".to_owned(),
         (false, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
-            format!("a text of {length} characters, not shown")
+            format!("a value of {length} characters, not shown")
         }
     }
 }
+
+/// Whether a value is surely no personal data: ids, stages, dates, numbers and codes.
+pub fn may_be_shown(field: &FieldName, value: &Value) -> bool {
+    match field.kind() {
+        FieldKind::Text => CODES.contains(&field.as_str()) || is_empty(value),
+        FieldKind::Custom => harmless(value) || is_empty(value),
+        FieldKind::Time => field.as_str() != BIRTHDATE || is_empty(value),
+        FieldKind::Id | FieldKind::Stage | FieldKind::Number | FieldKind::Flag | FieldKind::Reference => true,
+    }
+}
+
+const BIRTHDATE: &str = "birthdate";
 
 /// Numbers, flags, dates and lists of them. Long digits in a text may be a phone number.
 fn harmless(value: &Value) -> bool {
@@ -177,13 +211,19 @@ pub enum Ruling {
 }
 
 /// Judges the protections.
-pub fn protections(protections: &[Protection], lead: &Lead, now: Timestamp) -> Vec<ProtectionTrace> {
+pub fn protections(
+    protections: &[Protection],
+    lead: &Lead,
+    now: Timestamp,
+    stages: &Stages,
+) -> Vec<ProtectionTrace> {
     let now = whole_seconds(now);
     protections
         .iter()
         .map(|protection| {
             let by_id = protection.ids.contains(&lead.id);
-            let condition = protection.condition.as_ref().map(|condition| Line::of(condition, lead, now));
+            let condition =
+                protection.condition.as_ref().map(|condition| Line::of(condition, lead, now, stages));
             let covers = condition.as_ref().is_some_and(|line| !line.truth.is_no());
             ProtectionTrace { name: protection.name.to_string(), by_id, condition, protects: by_id || covers }
         })
@@ -191,8 +231,14 @@ pub fn protections(protections: &[Protection], lead: &Lead, now: Timestamp) -> V
 }
 
 /// Judges one rule; `guards` is what [`protections`] said of the same lead at the same moment.
-pub fn rule(rule: &Rule, guards: &[ProtectionTrace], lead: &Lead, now: Timestamp) -> RuleTrace {
-    let selection = Line::of(&rule.selection, lead, whole_seconds(now));
+pub fn rule(
+    rule: &Rule,
+    guards: &[ProtectionTrace],
+    lead: &Lead,
+    now: Timestamp,
+    stages: &Stages,
+) -> RuleTrace {
+    let selection = Line::of(&rule.selection, lead, whole_seconds(now), stages);
     let converted = converted(lead);
     let guard = if !rule.include_converted && !converted.is_no() {
         Some("converted".to_owned())

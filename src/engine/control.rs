@@ -11,9 +11,11 @@ use tracing::{error, info, warn};
 
 use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
+use super::explain;
 use super::pace::PaceKeeper;
 use super::plan;
 use super::probe::StopProbe;
+use crate::core::lead::LeadId;
 use crate::core::rule::RuleSet;
 use crate::metrics;
 use crate::store::requests::{self, Request};
@@ -139,6 +141,7 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
     let outcome = match request.kind.as_str() {
         "run" => run_rule(&ctx, &rules, &request.args_json).await,
         "plan" => plan_rule(&ctx, &rules, &request.args_json).await,
+        "explain" => explain_lead(&ctx, &rules, &request.args_json).await,
         other => Err(format!("this service does not know the request `{other}`")),
     };
     let now = ctx.clock.now();
@@ -178,6 +181,17 @@ async fn plan_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, 
     let list = argument(args)?.get("list").and_then(Value::as_bool).unwrap_or(false);
     match plan::plan(ctx, rules, rule, list, |_| ()).await {
         Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn explain_lead(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, String> {
+    let args = argument(args)?;
+    let lead = args.get("lead").and_then(Value::as_i64).unwrap_or_default();
+    let lead = LeadId::try_from(lead).map_err(|error| error.to_string())?;
+    let as_test = args.get("as_test").and_then(Value::as_bool).unwrap_or(false);
+    match explain::explain(ctx, rules, lead, as_test).await {
+        Ok(told) => serde_json::to_value(&told).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -12,6 +12,7 @@ mod by_event;
 pub mod context;
 mod control;
 pub mod evaluator;
+pub mod explain;
 mod inbox;
 mod lane;
 pub mod online;
