@@ -41,7 +41,7 @@ pub fn save(rules: &RuleSet, lead: &Lead, now: Timestamp) -> SavedTests {
             saved.yaml.push_str(&case);
             saved.cases += 1;
         } else {
-            notes.push(format!("no case: without them {} would say something else", rule.name));
+            notes.push("no case: the rule would say something else of what can be saved".to_owned());
         }
         saved.notes.extend(notes.into_iter().map(|note| format!("{}: {note}", rule.name)));
     }
