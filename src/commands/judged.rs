@@ -63,7 +63,9 @@ pub(super) fn tell(out: Out, paint: Paint, told: &Value) -> io::Result<()> {
 
 fn tell_rule(out: Out, paint: Paint, rule: &Value) -> io::Result<()> {
     out.say("")?;
+    let left_alone = rule.get("own_protection").is_some_and(|own| !own.is_null());
     let verdict = match text(rule, "verdict") {
+        "delete" if left_alone => paint.paint("selects it, but it is left alone for now", GREEN),
         "delete" => paint.paint("selects the lead", RED),
         "protected" => paint.paint(&format!("selects it, protected: {}", text(rule, "protected_by")), GREEN),
         "no_match" => paint.paint("doesn't select it", GREEN),
@@ -118,6 +120,8 @@ fn tell_due(out: Out, rule: &Value) -> io::Result<()> {
     Ok(())
 }
 
+const NOT: &str = "this must not hold";
+
 /// One condition, and what it is made of one step further in.
 fn tell_line(out: Out, paint: Paint, line: &Value, depth: usize) -> io::Result<()> {
     let (indent, truth) = ("  ".repeat(depth), paint.truth(line));
@@ -129,7 +133,7 @@ fn tell_line(out: Out, paint: Paint, line: &Value, depth: usize) -> io::Result<(
         return tell_parts(out, paint, parts, "one of these must hold", &truth, depth);
     }
     if let Some(part) = line.get("not") {
-        return tell_parts(out, paint, std::slice::from_ref(part), "this must not hold", &truth, depth);
+        return tell_parts(out, paint, std::slice::from_ref(part), NOT, &truth, depth);
     }
     let Some(value) = line.get("value") else { return Ok(()) };
     let actual = match value.get("actual").and_then(Value::as_str) {
@@ -158,6 +162,10 @@ fn tell_parts(
     truth: &str,
     depth: usize,
 ) -> io::Result<()> {
+    // One condition is all and any of one: its own line says it.
+    if let ([only], false) = (parts, words == NOT) {
+        return tell_line(out, paint, only, depth);
+    }
     out.say(format!("{}{words}: {truth}", "  ".repeat(depth)))?;
     parts.iter().try_for_each(|part| tell_line(out, paint, part, depth + 1))
 }

@@ -8,7 +8,7 @@ use crate::portal::Portal;
 use crate::service::Process;
 
 /// A text with its times, versions and addresses taken out.
-fn timeless(text: &str) -> String {
+pub(crate) fn timeless(text: &str) -> String {
     let mut told = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
@@ -197,6 +197,7 @@ fn a_drain_shows_its_progress_on_a_terminal() {
     let junk = portal.in_stage("JUNK").len();
     let home = Home::new(&portal, JUNK).with("TERM", "xterm");
     let Some(shown) = on_a_terminal(&home, "b24-janitor run junk --wait") else { return };
+    assert!(shown.contains("limited by the time that deletions take"), "{shown}");
     assert!(shown.contains("deleting") && shown.contains(&format!("/{junk}")), "{shown}");
     assert!(shown.contains(&format!("done: {junk} deleted")), "{shown}");
 }
