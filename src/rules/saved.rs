@@ -108,7 +108,7 @@ enum Written {
 }
 
 fn written(field: &FieldName, value: &Value, leaves: &[&Condition], lead: &Lead, now: Timestamp) -> Written {
-    if may_be_shown(field, value)
+    if impersonal(field, value)
         && let Some(text) = scalar(field.kind(), value)
     {
         return Written::AsItIs(text);
@@ -125,9 +125,25 @@ fn written(field: &FieldName, value: &Value, leaves: &[&Condition], lead: &Lead,
         .map_or(Written::LeftOut, Written::Replaced)
 }
 
+/// A file outlives an answer on a screen, so of user fields not even dates and short numbers in a text are kept.
+fn impersonal(field: &FieldName, value: &Value) -> bool {
+    fn code(value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => true,
+            Value::String(text) => text.is_empty(),
+            Value::Array(items) => items.iter().all(code),
+            Value::Object(_) => false,
+        }
+    }
+    may_be_shown(field, value) && (field.kind() != FieldKind::Custom || code(value))
+}
+
+/// Values that most conditions say no to; no letter is in all of them.
+const NEUTRAL: [&str; 5] = ["text", "-", "0", "value", "№"];
+
 /// Values that may answer these conditions as the lead's value does; all of them come from the rules.
 fn candidates(leaves: &[&Condition], now: Timestamp) -> Vec<Value> {
-    let mut texts = vec!["text".to_owned()];
+    let mut texts: Vec<String> = NEUTRAL.map(str::to_owned).to_vec();
     let around = |at: Timestamp| {
         let second = SignedDuration::from_secs(1);
         [Some(at), at.checked_sub(second).ok(), at.checked_add(second).ok()]
