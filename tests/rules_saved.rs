@@ -1,6 +1,6 @@
 //! A lead that is saved as tests of rules: every case passes, and nothing personal is in it.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on should stop")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should stop")]
 
 use b24_janitor::core::lead::{Lead, LeadId};
 use b24_janitor::core::rule::RuleSet;

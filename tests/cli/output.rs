@@ -192,6 +192,16 @@ fn mistakes_are_coloured_on_a_terminal_and_not_in_a_file_of_them() {
 }
 
 #[test]
+fn the_answers_of_explain_are_coloured_on_a_terminal_only() {
+    let portal = Portal::with_leads(60);
+    let home = Home::new(&portal, JUNK).with("TERM", "xterm");
+    let Some(shown) = on_a_terminal(&home, "b24-janitor explain 4") else { return };
+    assert!(shown.contains("\u{1b}[32myes\u{1b}[0m"), "{shown}");
+    let home = home.with("NO_COLOR", "1");
+    assert!(!on_a_terminal(&home, "b24-janitor explain 4").unwrap().contains('\u{1b}'));
+}
+
+#[test]
 fn a_drain_shows_its_progress_on_a_terminal() {
     let portal = Portal::with_leads(200);
     let junk = portal.in_stage("JUNK").len();
