@@ -59,6 +59,8 @@ pub enum Command {
     Test(TestArgs),
     /// Report what each rule would delete now; deletes nothing and enqueues nothing
     Plan(PlanArgs),
+    /// Explain one lead: every rule, condition by condition, its protections, jobs and history
+    Explain(ExplainArgs),
     /// Evaluate a rule now and enqueue what it selects
     Run(RunArgs),
     /// List the runs, newest first
@@ -237,6 +239,23 @@ pub struct CompletionsArgs {
 pub struct PlanArgs {
     /// The rule; all rules if left out
     pub rule: Option<String>,
+    /// Print the selected leads as CSV, a line each: rule, id, stage, created, responsible
+    #[arg(long, conflicts_with = "json")]
+    pub csv: bool,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The lead's id
+    #[arg(value_name = "LEAD_ID")]
+    pub lead: i64,
+    /// Also write the lead as tests of the rules, without personal data, into a new file NAME.test.yaml
+    #[arg(long, value_name = "FILE")]
+    pub save_test: Option<PathBuf>,
     #[command(flatten)]
     /// Output.
     pub json: JsonArgs,

@@ -13,6 +13,7 @@ use b24_janitor::core::filter::server_filter;
 use b24_janitor::core::lead::{Lead, LeadId};
 use b24_janitor::core::rule::{KeepCopy, Limits, Mode, Place, Protection, Rule, RuleName};
 use b24_janitor::core::schedule::Schedule;
+use b24_janitor::core::trace::{self, Asked, Line, Ruling, Stages};
 use b24_janitor::core::truth::Truth;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -207,6 +208,81 @@ proptest! {
             prop_assert!(leaves.iter().all(|leaf| leaf.truth != Truth::Undecidable));
         }
     }
+}
+
+/// What follows from the lines below, by the rules of three-valued logic.
+fn follows(line: &Line) -> Truth {
+    let inner = match &line.asked {
+        Asked::All(parts) => Truth::all(parts.iter().map(follows)),
+        Asked::Any(parts) => Truth::any(parts.iter().map(follows)),
+        Asked::Not(part) => !follows(part),
+        Asked::Value { .. } => line.truth,
+    };
+    assert_eq!(inner, line.truth, "{line:?}");
+    inner
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_trace_ends_in_the_verdict_of_the_matcher(
+        selection in condition(),
+        kept in proptest::option::of(condition()),
+        named in any::<bool>(),
+        include_converted in any::<bool>(),
+        lead in some_lead(),
+    ) {
+        let rule = Rule { include_converted, ..rule(selection) };
+        let mut protections: Vec<Protection> = kept.map(protection).into_iter().collect();
+        if named {
+            let name = RuleName::try_from("pinned".to_owned()).unwrap();
+            let ids = BTreeSet::from([lead.id]);
+            protections.push(Protection { name, ids, condition: None, place: Place::default() });
+        }
+        let guards = trace::protections(&protections, &lead, now(), &Stages::new());
+        let trace = trace::rule(&rule, &guards, &lead, now(), &Stages::new());
+        follows(&trace.selection);
+        for (guard, protection) in guards.iter().zip(&protections) {
+            prop_assert_eq!(guard.protects, protects(protection, &lead, now()));
+            guard.condition.as_ref().map(follows);
+        }
+        let (ruling, by) = match decide(&rule, &protections, &lead, now()) {
+            Verdict::Delete => (Ruling::Delete, None),
+            Verdict::NoMatch => (Ruling::NoMatch, None),
+            Verdict::Undecidable => (Ruling::Undecidable, None),
+            Verdict::Protected(Guard::Converted) => (Ruling::Protected, Some("converted")),
+            Verdict::Protected(Guard::Named(by)) => (Ruling::Protected, Some(by.name.as_str())),
+        };
+        prop_assert_eq!((trace.verdict, trace.protected_by.as_deref()), (ruling, by));
+    }
+}
+
+#[test]
+fn a_trace_shows_codes_and_numbers_and_describes_what_may_be_personal() {
+    let person = lead(json!({
+        "title": "Anna Petrova", "sourceId": "CALL", "opportunity": "15.00", "ufCrm_1": "491701234567",
+        "ufCrm_2": [{ "value": "a@b.de" }], "ufCrm_3": [5, 7], "comments": "", "movedTime": null, "birthdate": "1990-01-01",
+    }));
+    let shown =
+        |name: &str| match Line::of(&is(name, Test::Empty(true)), &person, now(), &Stages::new()).asked {
+            Asked::Value { actual, .. } => actual,
+            other => panic!("{other:?}"),
+        };
+    for (name, value) in [
+        ("title", "a value of 12 characters, not shown"),
+        ("ufCrm_1", "a value of 12 characters, not shown"),
+        ("ufCrm_2", "a list of 1, not shown"),
+        ("ufCrm_3", "[5,7]"),
+        ("sourceId", "CALL"),
+        ("opportunity", "15.00"),
+        ("comments", "\"\""),
+        ("movedTime", "null"),
+    ] {
+        assert_eq!(shown(name).as_deref(), Some(value), "{name}");
+    }
+    assert_eq!(shown("birthdate").as_deref(), Some("a value of 10 characters, not shown"));
+    assert_eq!(shown("lastName"), None, "the reply had no such field");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use b24_janitor::clock::Clock;
 use b24_janitor::core::age::Age;
 use b24_janitor::core::rule::{PortalLimits, RuleSet};
-use b24_janitor::engine::{Engine, EngineError, Parts, evaluator, pace};
+use b24_janitor::engine::{Engine, EngineError, Parts, evaluator, pace, plan};
 use b24_janitor::metrics::Metrics;
 use b24_janitor::portal::{Access, PaceSnapshot, Portal, PortalOptions, Transport};
 use b24_janitor::rules;
@@ -147,7 +147,7 @@ async fn a_rule_reads_its_leads_in_chains() {
         surveyor(SandboxOptions { leads: 20_000, ..SandboxOptions::default() }, dir.path()).await;
     let ctx = engine.context();
     let rules = ctx.rules();
-    let report = evaluator::plan(ctx, &rules, &rules.rules[0], |_| ()).await.unwrap();
+    let report = plan::plan(ctx, &rules, &rules.rules[0], false, |_| ()).await.unwrap();
     assert_eq!(report.matched + report.undecidable + report.left_out, 20_000);
     let stats = sandbox.stats();
     assert!(stats.requests <= 15, "{} requests", stats.requests);
@@ -162,7 +162,7 @@ async fn a_listing_that_waits_for_its_budget_ends_at_once_when_the_service_stops
     let (sandbox, engine) = surveyor(slow, dir.path()).await;
     let (ctx, rules) = (engine.context().clone(), engine.context().rules());
     let plan =
-        tokio::spawn(async move { evaluator::plan(&ctx, &rules, &rules.rules[0], |_| ()).await.map(drop) });
+        tokio::spawn(async move { plan::plan(&ctx, &rules, &rules.rules[0], false, |_| ()).await.map(drop) });
     tokio::time::sleep(Duration::from_secs(520)).await;
     let sent = sandbox.stats().requests;
     tokio::time::sleep(Duration::from_secs(20)).await;

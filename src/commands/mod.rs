@@ -1,12 +1,16 @@
 //! One module a command; the only layer that prints.
 
+mod alone;
 mod check;
 mod completions;
 mod demo;
+mod estimated;
+mod explain;
 mod failure;
 mod health;
 mod intake;
 mod jobs;
+mod judged;
 mod plan;
 mod print;
 mod run;
@@ -89,6 +93,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::check(&flags, &args).await,
         Command::Test(args) => test::test(&quiet(Need::NoPortal)?, flags.rules.is_some(), &args),
         Command::Plan(args) => plan::plan(&quiet(Need::Portal)?, &args).await,
+        Command::Explain(args) => explain::explain(&quiet(Need::Portal)?, &args).await,
         Command::Run(args) => run::run(&quiet(Need::Portal)?, &args).await,
         Command::Runs(args) => runs::list(&quiet(Need::NoPortal)?, &args).await,
         Command::Approve(args) => runs::approve(&quiet(Need::NoPortal)?, &args).await,

@@ -1,112 +1,104 @@
-//! `plan`: what each rule would delete now. Deletes nothing, enqueues nothing.
+//! `plan`: what each rule would delete now, and what has changed since the last plan. Deletes nothing, enqueues nothing.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
-
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::alone;
+use super::estimated::estimated;
 use super::failure::Failure;
-use super::print::Out;
+use super::print::{Out, Sheet, complain};
 use super::run::ask_service;
 use super::workshop::{self, Whose};
 use crate::cli::PlanArgs;
-use crate::core::rule::RuleSet;
-use crate::engine::{Context, evaluator, pace};
-use crate::metrics::Metrics;
+use crate::core::estimate::Estimate;
+use crate::engine::plan as engine;
 use crate::settings::Settings;
-use crate::store::Store;
+
+/// The columns of `plan --csv`.
+const COLUMNS: [&str; 5] = ["rule", "id", "stage", "created", "responsible"];
 
 /// Reports one rule or all of them.
 pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Failure> {
-    let out = Out::new(args.json.json);
     let rules = workshop::load_rules(settings)?;
     let names: Vec<String> = match &args.rule {
         Some(name) => vec![workshop::named(&rules, name)?.name.to_string()],
         None => rules.rules.iter().map(|rule| rule.name.to_string()).collect(),
     };
+    let out = Out::new(args.json.json);
+    let mut told = Told { out, sheet: args.csv.then(|| Sheet::new(&COLUMNS)).transpose()? };
     match workshop::whose(&settings.db)? {
         Whose::Service(_) => {
             let store = workshop::open_store(&settings.db, false)?;
             for name in &names {
                 let bar = out.progress(0, "asking the running service");
-                let report = ask_service(
-                    settings,
-                    &store,
-                    "plan",
-                    &json!({ "rule": name, "text": workshop::named(&rules, name)?.text() }),
-                )
-                .await;
+                let text = workshop::named(&rules, name)?.text();
+                let asked = json!({ "rule": name, "text": text, "list": args.csv });
+                let report = ask_service(settings, &store, "plan", &asked).await;
                 bar.finish_and_clear();
-                tell(out, &report?)?;
+                told.tell(&report?)?;
             }
         }
         Whose::Ours(lock) => {
-            // A local application's renewed tokens must not go with a scratch file.
-            let kept = settings.db.exists() || settings.oauth.is_some();
-            let scratch = if kept { None } else { Some(Scratch::new()?) };
-            let path =
-                scratch.as_ref().map_or_else(|| settings.db.clone(), |scratch| scratch.0.join("plan.db"));
-            let asked_to_stop = super::serve::asked_to_stop();
-            let store = workshop::open_store(&path, true)?;
-            let done = tokio::select! {
-                done = plan_here(settings, rules, store.clone(), &names, out) => done,
-                () = asked_to_stop => Err(Failure::of("interrupted: nothing was deleted or enqueued")),
-            };
-            store.close().await;
-            drop(scratch);
-            drop(lock);
-            done?;
+            let told = &mut told;
+            alone::look(settings, rules, lock, async move |ctx| {
+                let rules = ctx.rules();
+                workshop::insist(ctx, &rules).await?;
+                for name in &names {
+                    let Some(rule) = rules.rule(name) else { continue };
+                    let bar = out.progress(0, "reading leads");
+                    bar.set_style(indicatif::ProgressStyle::default_spinner());
+                    let shown = |read| bar.set_message(format!("{name}: {read} leads read"));
+                    let report = engine::plan(ctx, &rules, rule, args.csv, shown).await;
+                    bar.finish_and_clear();
+                    told.tell(&serde_json::to_value(report?)?)?;
+                }
+                Ok(())
+            })
+            .await?;
         }
     }
-    out.say("nothing was deleted or enqueued")?;
+    if told.sheet.is_none() {
+        out.say("nothing was deleted or enqueued")?;
+    }
     Ok(())
 }
 
-/// A directory for a database that nobody needs afterwards; nobody else can read it, and it goes with this.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Scratch, Failure> {
-        let name = format!("b24-janitor-plan-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let path = std::env::temp_dir().join(name);
-        // Fails where the name is taken, so that nobody can put a database or a link there first.
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Scratch(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Where it can't be removed, the system's tidying does it.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-async fn plan_here(
-    settings: &Settings,
-    rules: RuleSet,
-    store: Store,
-    names: &[String],
+/// Where the reports go.
+struct Told {
     out: Out,
-) -> Result<(), Failure> {
-    let metrics = Metrics::new();
-    let portal = workshop::portal(settings, &rules, Some(&store), &metrics).await?;
-    let ctx = Context::observing(workshop::parts(store, portal, metrics), rules);
-    let rules = ctx.rules();
-    workshop::insist(&ctx, &rules).await?;
-    for name in names {
-        let Some(rule) = rules.rule(name) else { continue };
-        let bar = out.progress(0, "reading leads");
-        bar.set_style(indicatif::ProgressStyle::default_spinner());
-        let report =
-            evaluator::plan(&ctx, &rules, rule, |read| bar.set_message(format!("{name}: {read} leads read")))
-                .await;
-        bar.finish_and_clear();
-        tell(out, &serde_json::to_value(report?)?)?;
+    sheet: Option<Sheet>,
+}
+
+impl Told {
+    fn tell(&mut self, report: &Value) -> Result<(), Failure> {
+        match &mut self.sheet {
+            Some(sheet) => list(sheet, report),
+            None => tell(self.out, report),
+        }
     }
-    pace::close(&ctx.store, &ctx.portal, ctx.clock.now()).await?;
+}
+
+/// The selected leads, a line each.
+fn list(sheet: &mut Sheet, report: &Value) -> Result<(), Failure> {
+    let rule = text(report, "rule");
+    let leads = report.get("leads").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for lead in leads {
+        let id = number(lead, "id").to_string();
+        let row = [rule, id.as_str(), text(lead, "stage"), text(lead, "created"), text(lead, "responsible")];
+        sheet.row(&row)?;
+    }
+    if leads.len() == engine::MAX_LISTED {
+        complain(format!("{rule}: only the first {} leads are listed", engine::MAX_LISTED));
+    }
     Ok(())
+}
+
+fn number(object: &Value, key: &str) -> u64 {
+    object.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn tell(out: Out, report: &Value) -> Result<(), Failure> {
@@ -114,8 +106,8 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
     if out.json {
         return Ok(());
     }
-    let number = |key: &str| report.get(key).and_then(Value::as_u64).unwrap_or_default();
-    let text = |key: &str| report.get(key).and_then(Value::as_str).unwrap_or_default();
+    let number = |key: &str| number(report, key);
+    let text = |key: &str| text(report, key);
     out.say(format!("{} (mode {})", text("rule"), text("mode")))?;
     out.say(format!("  would delete      {}", number("would_delete")))?;
     out.say(format!(
@@ -127,6 +119,12 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
     out.say(format!("  can't be judged   {} (kept)", number("undecidable")))?;
     if let Some(held) = report.get("held").and_then(Value::as_str) {
         out.say(format!("  WOULD BE HELD     {held}"))?;
+    }
+    tell_difference(out, report)?;
+    if number("would_delete") > 0
+        && let Some(estimate) = report.get("estimate")
+    {
+        out.say(format!("  would take        {}", estimated(&Estimate::deserialize(estimate)?)))?;
     }
     for (title, key) in
         [("by stage", "by_stage"), ("by source", "by_source"), ("by responsible", "by_responsible")]
@@ -150,6 +148,31 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
             .map(|lead| ["id", "stage", "created", "reason"].iter().map(|key| cell(lead, key)).collect())
             .collect();
         out.table(&["lead", "stage", "created", "why"], rows)?;
+    }
+    Ok(())
+}
+
+/// What has changed since the last plan of the rule.
+fn tell_difference(out: Out, report: &Value) -> Result<(), Failure> {
+    let Some(at) = report.get("previous").and_then(Value::as_str) else { return Ok(()) };
+    let changed = match report.get("rule_changed").and_then(Value::as_bool) {
+        Some(true) => "; the rule was changed since",
+        Some(false) | None => "",
+    };
+    out.say(format!("  since the plan of {at}{changed}"))?;
+    for (title, key) in [("newly selected", "newly"), ("no longer", "no_longer")] {
+        let Some(difference) = report.get(key) else { continue };
+        let count = number(difference, "count");
+        let ids: Vec<String> = difference
+            .get("sample")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect();
+        let more = if count > ids.len() as u64 { ", …" } else { "" };
+        let shown = if ids.is_empty() { String::new() } else { format!(" (leads {}{more})", ids.join(", ")) };
+        out.say(format!("  {title:<17} {count}{shown}"))?;
     }
     Ok(())
 }

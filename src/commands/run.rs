@@ -8,14 +8,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::estimated::estimated;
 use super::failure::Failure;
 use super::print::Out;
 use super::workshop::{self, Whose};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
+use crate::core::estimate::{Estimate, Load, estimate};
 use crate::core::rule::RuleSet;
 use crate::engine::evaluator::{self, Evaluated};
-use crate::engine::remedy_of;
+use crate::engine::{pace, remedy_of};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::RunId;
@@ -29,6 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Each how many looks it is made sure that the service still lives: once in two seconds, for a command that waits
 /// minutes.
 const LOOKS_AT_LOCK: u32 = 8;
+/// Each how many looks the estimate of the rest is made anew: the pace is written every five seconds.
+const LOOKS_AT_PACE: u32 = 20;
 /// How long a running service may take to notice a request; it looks four times a second.
 const NOTICE_WITHIN: Duration = Duration::from_secs(10);
 /// How many looks without any progress, with jobs due, before the command says why it gives up: two minutes, longer
@@ -220,7 +224,7 @@ async fn follow(
     let rule = run.get("rule").and_then(Value::as_str).unwrap_or_default().to_owned();
     let cap = rules.rule(&rule).map_or(u64::MAX, |rule| rule.limits.deletes_per_day);
     let mut bar = None;
-    let (mut last, mut still, mut wanted) = (None, 0, 0);
+    let (mut last, mut still, mut wanted, mut looks) = (None, 0, 0, 0);
     let progress = loop {
         let (now, name) = (Clock::System.now(), rule.clone());
         let (progress, paused, stop, used) = store
@@ -238,6 +242,11 @@ async fn follow(
         let bar = bar.get_or_insert_with(|| out.progress(wanted, "deleting"));
         bar.set_length(wanted);
         bar.set_position(progress.done());
+        if looks % LOOKS_AT_PACE == 0 {
+            let estimate = remaining(store, rules, wanted.saturating_sub(progress.done())).await;
+            bar.set_message(estimated(&estimate));
+        }
+        looks += 1;
         if progress.done() >= wanted {
             break progress;
         }
@@ -265,6 +274,19 @@ async fn follow(
         bar.finish_and_clear();
     }
     tell_progress(out, run, progress)
+}
+
+/// How long the rest would take, by what deletions have cost so far: whoever deletes keeps that in the database.
+async fn remaining(store: &Store, rules: &RuleSet, leads: u64) -> Estimate {
+    let pace = pace::recall(store).await;
+    let method = rules.portal.delete_method.as_str();
+    estimate(&Load {
+        leads,
+        limits: rules.portal,
+        seconds_per_delete: pace.and_then(|pace| pace.seconds_of(method)),
+        level: 0.0,
+        used_seconds: 0.0,
+    })
 }
 
 fn tell_progress(out: Out, run: &Value, progress: jobs::RuleProgress) -> Result<(), Failure> {

@@ -13,7 +13,7 @@ use crate::rules::{self, CaseResult, Diagnostic, Input, Tests};
 use crate::settings::{Settings, Source};
 
 /// The rules beside a file of tests, where nothing names others.
-const BESIDE: &str = "rules.yaml";
+pub(super) const BESIDE: &str = "rules.yaml";
 
 /// Runs the cases of the files, or of every file beside the rules. All files are read before the first case is run, so
 /// that everything that is wrong with them is told at once.

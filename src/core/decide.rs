@@ -47,7 +47,7 @@ pub fn decide<'a>(rule: &Rule, protections: &'a [Protection], lead: &Lead, now: 
         Truth::Undecidable => return Verdict::Undecidable,
         Truth::Yes => {}
     }
-    if !rule.include_converted && !surely_not_converted(lead) {
+    if !rule.include_converted && !converted(lead).is_no() {
         return Verdict::Protected(Guard::Converted);
     }
     match protections.iter().find(|protection| protects(protection, lead, now)) {
@@ -67,12 +67,13 @@ pub fn protects(protection: &Protection, lead: &Lead, now: Timestamp) -> bool {
     protection.ids.contains(&lead.id) || protection.condition.as_ref().is_some_and(by_condition)
 }
 
-fn surely_not_converted(lead: &Lead) -> bool {
+/// Whether a lead is converted, as far as its data say.
+pub fn converted(lead: &Lead) -> Truth {
     match lead.get(SEMANTIC) {
-        Some(serde_json::Value::String(meaning)) => {
-            !meaning.is_empty() && !meaning.eq_ignore_ascii_case(CONVERTED)
+        Some(serde_json::Value::String(meaning)) if !meaning.is_empty() => {
+            meaning.eq_ignore_ascii_case(CONVERTED).into()
         }
-        Some(_) | None => false,
+        Some(_) | None => Truth::Undecidable,
     }
 }
 

@@ -174,6 +174,11 @@ impl Bucket {
         (self.capacity() - self.level_at(start)).max(0.0)
     }
 
+    /// How many places are taken at `now`.
+    pub fn level(&self, now: Timestamp) -> f64 {
+        self.level_at(self.at.map_or(now, |at| at.max(now)))
+    }
+
     /// How many places we use: the burst without the margin for [`JITTER`].
     fn capacity(&self) -> f64 {
         let margin = (self.rate * JITTER.as_secs_f64()).min(self.burst * LARGEST_MARGIN);

@@ -5,14 +5,17 @@
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
+use super::explain;
 use super::pace::PaceKeeper;
+use super::plan;
 use crate::core::age::Age;
+use crate::core::lead::LeadId;
 use crate::core::rule::RuleSet;
 use crate::metrics;
 use crate::store::RunId;
@@ -176,6 +179,7 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
     let outcome = match request.kind.as_str() {
         "run" => run_rule(&ctx.hurried(), &rules, &request.args_json).await,
         "plan" => plan_rule(&ctx.hurried(), &rules, &request.args_json).await,
+        "explain" => explain_lead(&ctx.hurried(), &rules, &request.args_json).await,
         other => Err(format!("this service does not know the request `{other}`")),
     };
     let now = ctx.clock.now();
@@ -188,9 +192,13 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
     }
 }
 
+fn argument(args: &str) -> Result<Value, String> {
+    serde_json::from_str(args).map_err(|error| error.to_string())
+}
+
 fn named_rule<'a>(rules: &'a RuleSet, args: &str) -> Result<&'a crate::core::rule::Rule, String> {
-    let args: serde_json::Value = serde_json::from_str(args).map_err(|error| error.to_string())?;
-    let name = args.get("rule").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let args = argument(args)?;
+    let name = args.get("rule").and_then(Value::as_str).unwrap_or_default();
     let rule = rules.rule(name).ok_or_else(|| {
         let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
         format!(
@@ -210,7 +218,7 @@ fn named_rule<'a>(rules: &'a RuleSet, args: &str) -> Result<&'a crate::core::rul
     Ok(rule)
 }
 
-async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_json::Value, String> {
+async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, String> {
     let rule = named_rule(rules, args)?;
     match evaluator::evaluate(ctx, rules, rule, Trigger::Manual).await {
         Ok(Evaluated::Run(run)) => serde_json::to_value(&*run).map_err(|error| error.to_string()),
@@ -219,10 +227,22 @@ async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_js
     }
 }
 
-async fn plan_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<serde_json::Value, String> {
+async fn plan_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, String> {
     let rule = named_rule(rules, args)?;
-    match evaluator::plan(ctx, rules, rule, |_| ()).await {
+    let list = argument(args)?.get("list").and_then(Value::as_bool).unwrap_or(false);
+    match plan::plan(ctx, rules, rule, list, |_| ()).await {
         Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn explain_lead(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, String> {
+    let args = argument(args)?;
+    let lead = args.get("lead").and_then(Value::as_i64).unwrap_or_default();
+    let lead = LeadId::try_from(lead).map_err(|error| error.to_string())?;
+    let as_test = args.get("as_test").and_then(Value::as_bool).unwrap_or(false);
+    match explain::explain(ctx, rules, lead, as_test).await {
+        Ok(told) => serde_json::to_value(&told).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -6,11 +6,10 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use serde::Serialize;
 use tracing::{info, warn};
 
 use super::context::{Context, EngineError, Evaluating};
-use super::survey::{Breakdown, Kept, SampleLead, Survey, survey};
+use super::survey::{Kept, Survey, survey};
 use crate::core::caps::{self, Cap, MatchSet};
 use crate::core::decide::whole_seconds;
 use crate::core::lead::LeadId;
@@ -20,40 +19,12 @@ use crate::store::RunId;
 use crate::store::runs::{self, NewRun, Run, RunEnd, RunState, Trigger};
 use crate::store::{jobs, protections};
 
-/// What a rule would delete now.
-#[derive(Debug, Serialize)]
-pub struct PlanReport {
-    /// The rule.
-    pub rule: String,
-    /// Its mode.
-    pub mode: Mode,
-    /// Leads that it selects, protected ones included.
-    pub matched: u64,
-    /// Of these, kept by a protection.
-    pub protected: u64,
-    /// Leads that could not be judged; kept.
-    pub undecidable: u64,
-    /// Leads that the portal returned and our matcher refused on a text.
-    pub left_out: u64,
-    /// Of the matched, those that wait already.
-    pub already_waiting: u64,
-    /// Of the matched, those that a run would enqueue.
-    pub would_delete: u64,
-    /// Why a run would be held; `null` if it would not.
-    pub held: Option<String>,
-    /// Counts of the selected leads.
-    #[serde(flatten)]
-    pub breakdown: Breakdown,
-    /// The first selected leads.
-    pub sample: Vec<SampleLead>,
-}
-
 /// The match set after our own protections, and what the caps say.
-struct Weighed {
-    protected: u64,
-    already_waiting: u64,
-    would_enqueue: u64,
-    cap: Cap,
+pub(super) struct Weighed {
+    pub(super) protected: u64,
+    pub(super) already_waiting: u64,
+    pub(super) would_enqueue: u64,
+    pub(super) cap: Cap,
 }
 
 /// What happened to a trigger.
@@ -63,38 +34,6 @@ pub enum Evaluated {
     Run(Box<Run>),
     /// A run of this rule is held and waits for a person: scheduled runs are skipped meanwhile.
     SkippedHeld(RunId),
-}
-
-/// Says what a rule would do now; changes nothing. `progress` hears how many leads were read so far.
-pub async fn plan(
-    ctx: &Context,
-    rules: &RuleSet,
-    rule: &Rule,
-    progress: impl Fn(u64),
-) -> Result<PlanReport, EngineError> {
-    let now = whole_seconds(ctx.clock.now());
-    let survey = survey(ctx, rules, rule, now, |_, read| {
-        progress(read);
-        std::future::ready(Ok(()))
-    })
-    .await?;
-    let weighed = weigh(ctx, rule, &survey, now).await?;
-    Ok(PlanReport {
-        rule: rule.name.to_string(),
-        mode: rule.mode,
-        matched: weighed.protected + weighed.already_waiting + weighed.would_enqueue,
-        protected: weighed.protected,
-        undecidable: survey.undecidable,
-        left_out: survey.left_out,
-        already_waiting: weighed.already_waiting,
-        would_delete: weighed.would_enqueue,
-        held: match weighed.cap {
-            Cap::Proceed => None,
-            Cap::Hold(reason) => Some(reason.to_string()),
-        },
-        breakdown: survey.breakdown,
-        sample: survey.sample,
-    })
 }
 
 /// Evaluates a rule over all leads and enqueues what it selects.
@@ -127,7 +66,8 @@ pub(super) async fn evaluate_marked(
         return Ok(Evaluated::SkippedHeld(held.id));
     }
     let run = start(ctx, rule, trigger, now).await?;
-    let surveyed = survey(ctx, rules, rule, now, |kept, _| spare_kept(ctx.clone(), name.clone(), kept)).await;
+    let surveyed =
+        survey(ctx, rules, rule, now, 0, |kept, _| spare_kept(ctx.clone(), name.clone(), kept)).await;
     let ended = match surveyed {
         Ok(survey) => conclude(ctx, rule, run, survey, now).await,
         Err(error) => Err(error),
@@ -225,7 +165,12 @@ async fn spare_kept(ctx: Context, rule: String, kept: Vec<Kept>) -> Result<(), E
 const EARLIER_RUNS: u32 = caps::ANOMALY_WINDOW as u32;
 
 /// Applies our own protections and the caps.
-async fn weigh(ctx: &Context, rule: &Rule, survey: &Survey, now: Timestamp) -> Result<Weighed, EngineError> {
+pub(super) async fn weigh(
+    ctx: &Context,
+    rule: &Rule,
+    survey: &Survey,
+    now: Timestamp,
+) -> Result<Weighed, EngineError> {
     let (leads, name, text) = (survey.selected.clone(), rule.name.to_string(), rule.text());
     let (own, already_waiting, earlier) = ctx
         .store

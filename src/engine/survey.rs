@@ -35,6 +35,8 @@ pub struct Survey {
     pub breakdown: Breakdown,
     /// The first selected leads.
     pub sample: Vec<SampleLead>,
+    /// The first selected leads, as many as were asked for, without a reason.
+    pub listed: Vec<PlannedLead>,
 }
 
 /// Counts of selected leads by what administrators think in.
@@ -61,6 +63,19 @@ pub struct SampleLead {
     pub reason: String,
 }
 
+/// One selected lead in a list of all: no personal data.
+#[derive(Debug, Clone, Serialize)]
+pub struct PlannedLead {
+    /// Its id.
+    pub id: LeadId,
+    /// Its stage.
+    pub stage: String,
+    /// When it was created, as the portal writes it.
+    pub created: String,
+    /// The id of the user who is responsible for it.
+    pub responsible: String,
+}
+
 /// A lead that was read and is kept by the rule.
 pub struct Kept {
     /// The lead.
@@ -69,13 +84,14 @@ pub struct Kept {
     pub reason: String,
 }
 
-/// Lists and judges. `page_done` hears of the kept leads of each page, with their reasons, and how many leads were
+/// Lists and judges. The first `listed` selected leads are kept for a list. `page_done` hears of the kept leads of each page, with their reasons, and how many leads were
 /// read so far.
 pub async fn survey<Done, Told>(
     ctx: &Context,
     rules: &RuleSet,
     rule: &Rule,
     now: Timestamp,
+    listed: usize,
     mut page_done: Done,
 ) -> Result<Survey, EngineError>
 where
@@ -103,7 +119,7 @@ where
             if let Some(judged) = filter.contradicted_by(lead) {
                 return Err(EngineError::FilterNotHonoured { lead: lead.id, clause: judged.clause() });
             }
-            if !survey.judge(rules, rule, lead, now) {
+            if !survey.judge(rules, rule, lead, now, listed) {
                 let verdict = decide(rule, &rules.protections, lead, now);
                 kept.push(Kept { lead: lead.id, reason: reason(rule, verdict, lead, now) });
             }
@@ -119,7 +135,7 @@ where
 
 impl Survey {
     /// Judges one lead and counts it; whether it is selected.
-    fn judge(&mut self, rules: &RuleSet, rule: &Rule, lead: &Lead, now: Timestamp) -> bool {
+    fn judge(&mut self, rules: &RuleSet, rule: &Rule, lead: &Lead, now: Timestamp, listed: usize) -> bool {
         match decide(rule, &rules.protections, lead, now) {
             Verdict::Delete => {
                 self.selected.push(lead.id);
@@ -130,6 +146,14 @@ impl Survey {
                         stage: shown(lead, "stageId"),
                         created: shown(lead, "createdTime"),
                         reason: reason(rule, Verdict::Delete, lead, now),
+                    });
+                }
+                if self.listed.len() < listed {
+                    self.listed.push(PlannedLead {
+                        id: lead.id,
+                        stage: shown(lead, "stageId"),
+                        created: shown(lead, "createdTime"),
+                        responsible: shown(lead, "assignedById"),
                     });
                 }
                 return true;

@@ -16,12 +16,13 @@ use tokio::sync::Notify;
 use super::envelope::Cost;
 use super::snapshot::PaceSnapshot;
 use crate::clock::Clock;
+use crate::core::estimate::{ASSUMED_SECONDS, Load};
 use crate::core::operating::Operating;
 use crate::core::pace::Bucket;
 use crate::core::rule::PortalLimits;
 
 /// What one deletion or one read is taken to cost until the portal has said what it does.
-const FIRST_ESTIMATE: f64 = 0.5;
+const FIRST_ESTIMATE: f64 = ASSUMED_SECONDS;
 
 /// How much a cheaper call lowers an estimate; a dearer one raises it at once.
 const LOWERING: f64 = 0.3;
@@ -190,6 +191,21 @@ impl Gate {
             let mut state = self.state();
             let known = state.batch_seconds.unwrap_or(seconds);
             state.batch_seconds = Some(known + LOWERING * (seconds - known));
+        }
+    }
+
+    /// What a drain of so many leads starts from.
+    pub(super) fn load(&self, leads: u64) -> Load {
+        let now = self.clock.now();
+        let state = self.state();
+        let method = state.limits.delete_method.as_str();
+        let used = |counter: &str| state.operating.used(counter, now);
+        Load {
+            leads,
+            limits: state.limits,
+            seconds_per_delete: state.costs.get(method).copied(),
+            level: state.bucket.level(now),
+            used_seconds: used(&batched(method)).max(used(method)),
         }
     }
 

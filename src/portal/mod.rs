@@ -36,6 +36,7 @@ pub use schema::{FieldInfo, Stage};
 pub use snapshot::PaceSnapshot;
 
 use crate::clock::Clock;
+use crate::core::estimate::{Estimate, estimate};
 use crate::core::rule::PortalLimits;
 use auth::{Refused, Session};
 use chain::Chains;
@@ -175,6 +176,12 @@ impl Portal {
     /// Changes whenever the portal answers a call properly: whoever waits for it to be back may ask again.
     pub fn answered(&self) -> watch::Receiver<()> {
         self.inner.answered.subscribe()
+    }
+
+    /// How long deleting so many leads would take from now on, by what this portal's deletions have cost so far; also
+    /// those of earlier processes, as far as the pace was kept.
+    pub fn drain_estimate(&self, leads: u64) -> Estimate {
+        estimate(&self.inner.gate.load(leads))
     }
 
     /// Waits until a request may be sent: for a place in the bucket and, for deletions, for the method's operating

@@ -69,6 +69,11 @@ impl PaceSnapshot {
         self
     }
 
+    /// What one deletion by this method has cost so far, in seconds of the portal's work, for estimates.
+    pub fn seconds_of(&self, method: &str) -> Option<f64> {
+        self.costs().find(|(known, _)| known == method).map(|(_, seconds)| seconds)
+    }
+
     pub(super) fn is_of(&self, portal: &str) -> bool {
         self.portal == portal
     }

@@ -12,6 +12,7 @@ pub mod schema;
 mod diagnostic;
 mod lint;
 mod lower;
+mod saved;
 mod scalar;
 mod syntax;
 mod tree;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 pub use self::cases::{Case, CaseResult, Decision, Tests, run_cases};
 pub use self::diagnostic::{Diagnostic, Second, Severity};
 pub use self::lint::lint;
+pub use self::saved::{SavedTests, save};
 
 use self::diagnostic::Source;
 use crate::core::rule::RuleSet;

@@ -19,6 +19,7 @@ pub mod jobs;
 mod lock;
 mod mounts;
 mod open;
+pub mod plans;
 pub mod protections;
 pub mod prune;
 pub mod recover;

@@ -10,6 +10,7 @@
 
 mod check;
 mod crash;
+mod explain;
 mod home;
 mod http;
 mod listeners;

@@ -8,7 +8,7 @@ use crate::portal::Portal;
 use crate::service::Process;
 
 /// A text with its times, versions and addresses taken out.
-fn timeless(text: &str) -> String {
+pub(crate) fn timeless(text: &str) -> String {
     let mut told = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
@@ -192,11 +192,22 @@ fn mistakes_are_coloured_on_a_terminal_and_not_in_a_file_of_them() {
 }
 
 #[test]
+fn the_answers_of_explain_are_coloured_on_a_terminal_only() {
+    let portal = Portal::with_leads(60);
+    let home = Home::new(&portal, JUNK).with("TERM", "xterm");
+    let Some(shown) = on_a_terminal(&home, "b24-janitor explain 4") else { return };
+    assert!(shown.contains("\u{1b}[32myes\u{1b}[0m"), "{shown}");
+    let home = home.with("NO_COLOR", "1");
+    assert!(!on_a_terminal(&home, "b24-janitor explain 4").unwrap().contains('\u{1b}'));
+}
+
+#[test]
 fn a_drain_shows_its_progress_on_a_terminal() {
     let portal = Portal::with_leads(200);
     let junk = portal.in_stage("JUNK").len();
     let home = Home::new(&portal, JUNK).with("TERM", "xterm");
     let Some(shown) = on_a_terminal(&home, "b24-janitor run junk --wait") else { return };
+    assert!(shown.contains("limited by the time that deletions take"), "{shown}");
     assert!(shown.contains("deleting") && shown.contains(&format!("/{junk}")), "{shown}");
     assert!(shown.contains(&format!("done: {junk} deleted")), "{shown}");
 }

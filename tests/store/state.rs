@@ -2,12 +2,38 @@ use b24_janitor::core::outcome::{Change, Outcome};
 use b24_janitor::core::rule::LeadEvent;
 use b24_janitor::store::control::{self, PortalStop};
 use b24_janitor::store::events::{self, NewEvent};
+use b24_janitor::store::plans::{self, LastPlan};
 use b24_janitor::store::protections::{self, ProtectionReason};
 use b24_janitor::store::requests::{self, RequestState};
 use b24_janitor::store::runs::{self, RunFilter};
 use b24_janitor::store::{Store, jobs, prune, recover};
 
 use crate::support::{DAY, Folder, INLINE, claim, enqueue, lead, leads, on_db, t};
+
+#[test]
+fn the_last_plan_of_a_rule_is_remembered_as_far_as_there_is_room() {
+    on_db(|db| {
+        assert_eq!(plans::last(db, "junk").unwrap(), None);
+        let all: Vec<_> = (1..=plans::MAX_LEADS as i64 + 5).map(|id| lead(id * 3)).collect();
+        let few = LastPlan::new("first".to_owned(), t(0), &all[..3]);
+        plans::remember(db, "junk", &few).unwrap();
+        assert!(few.is_whole());
+        assert_eq!(plans::last(db, "junk").unwrap(), Some(few));
+        plans::remember(db, "junk", &LastPlan::new("second".to_owned(), t(1), &all)).unwrap();
+        let kept = plans::last(db, "junk").unwrap().unwrap();
+        assert!(!kept.is_whole());
+        assert_eq!((kept.total, kept.leads.as_slice()), (all.len() as u64, &all[..plans::MAX_LEADS]));
+
+        // A rule that nobody plans any more is forgotten after a year; what is no plan stays.
+        control::set(db, "pace", "{}", t(0)).unwrap();
+        plans::remember(db, "other", &LastPlan::new(String::new(), t(400 * DAY), &[])).unwrap();
+        assert_eq!(plans::last(db, "junk").unwrap(), None);
+        assert_eq!(plans::last(db, "other").unwrap().map(|plan| plan.total), Some(0));
+        assert!(control::get(db, "pace").unwrap().is_some());
+        control::set(db, "plan:other", "{", t(0)).unwrap();
+        assert_eq!(plans::last(db, "other").unwrap(), None, "what can't be read is no plan");
+    });
+}
 
 #[test]
 fn a_pause_and_a_portal_stop_hold_across_restarts() {

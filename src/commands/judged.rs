@@ -1,0 +1,249 @@
+//! An explanation for people: each condition with its answer, then what became of the lead.
+
+use std::io;
+
+use serde_json::Value;
+
+use super::print::Out;
+
+/// Colours of answers, or none.
+#[derive(Clone, Copy)]
+pub(super) struct Paint {
+    on: bool,
+}
+
+const GREEN: u8 = 32;
+const RED: u8 = 31;
+const YELLOW: u8 = 33;
+const BOLD: u8 = 1;
+
+impl Paint {
+    pub(super) fn new(on: bool) -> Paint {
+        Paint { on }
+    }
+
+    fn paint(self, text: &str, code: u8) -> String {
+        if self.on { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+
+    /// The answer to a condition.
+    fn truth(self, line: &Value) -> String {
+        match text(line, "truth") {
+            "yes" => self.paint("yes", GREEN),
+            "no" => self.paint("no", RED),
+            _ => self.paint("can't be judged", YELLOW),
+        }
+    }
+}
+
+/// Tells all of it.
+pub(super) fn tell(out: Out, paint: Paint, told: &Value) -> io::Result<()> {
+    let id = told.get("lead_id").map(ToString::to_string).unwrap_or_default();
+    match text(told, "presence") {
+        "present" => {
+            let stage = match text(told, "stage_name") {
+                "" => text(told, "stage").to_owned(),
+                name => format!("{} ({name})", text(told, "stage")),
+            };
+            out.say(format!("lead {id}: stage {stage}, created {}", text(told, "created")))?;
+        }
+        "gone" => out.say(format!("lead {id}: the portal has no such lead (any more)"))?,
+        "unreadable" => out.say(format!(
+            "lead {id}: it exists, but this webhook may not read it: {}",
+            text(told, "portal_error")
+        ))?,
+        _ => out.say(format!("lead {id}: the portal did not answer; this is what the database knows"))?,
+    }
+    for rule in list(told, "rules") {
+        tell_rule(out, paint, rule)?;
+    }
+    tell_protections(out, paint, list(told, "protections"))?;
+    tell_history(out, told)
+}
+
+fn tell_rule(out: Out, paint: Paint, rule: &Value) -> io::Result<()> {
+    out.say("")?;
+    let left_alone = rule.get("own_protection").is_some_and(|own| !own.is_null());
+    let verdict = match text(rule, "verdict") {
+        "delete" if left_alone => paint.paint("selects it, but it is left alone for now", GREEN),
+        "delete" => paint.paint("selects the lead", RED),
+        "protected" => paint.paint(&format!("selects it, protected: {}", text(rule, "protected_by")), GREEN),
+        "no_match" => paint.paint("doesn't select it", GREEN),
+        _ => paint.paint("can't be judged, so it is kept", YELLOW),
+    };
+    let name = paint.paint(text(rule, "rule"), BOLD);
+    out.say(format!("rule {name} (mode {}): {verdict}", text(rule, "mode")))?;
+    if let Some(selection) = rule.get("selection") {
+        tell_line(out, paint, selection, 1)?;
+    }
+    let converted = match (text(rule, "converted"), rule.get("include_converted").and_then(Value::as_bool)) {
+        (_, Some(true)) => "may be converted: include_converted",
+        ("no", _) => "not converted",
+        ("yes", _) => "converted, hence protected",
+        _ => "not known whether it is converted, hence protected",
+    };
+    out.say(format!("  {converted}"))?;
+    if let Some(own) = rule.get("own_protection").filter(|own| !own.is_null()) {
+        let why = match text(own, "reason") {
+            "cancelled" => "its deletion was cancelled",
+            "failed" => "the portal refused to delete it",
+            _ => "it was restored",
+        };
+        out.say(format!("  left alone until {}: {why}", text(own, "until")))?;
+    }
+    if let Some(run) = rule.get("held_run").filter(|run| !run.is_null()) {
+        out.say(format!("  run {run} of this rule is held: scheduled runs wait for `approve`"))?;
+    }
+    tell_due(out, rule)
+}
+
+fn tell_due(out: Out, rule: &Value) -> io::Result<()> {
+    let job = rule.get("job").filter(|job| !job.is_null());
+    match (job, text(rule, "due_at")) {
+        (Some(job), "") => out.say(format!("  job {job} is running"))?,
+        (Some(job), due) => out.say(format!("  job {job} waits, due at {due}; it is judged again before"))?,
+        (None, "") => {
+            let why = match (text(rule, "verdict"), text(rule, "mode")) {
+                ("delete", "plan") => ": mode is plan, nothing would be deleted",
+                _ => "",
+            };
+            out.say(format!("  next run {}{why}", text(rule, "next_run")))?;
+        }
+        (None, due) => {
+            out.say(format!("  next run {}; its deletion would be due at {due}", text(rule, "next_run")))?;
+        }
+    }
+    let events: Vec<&str> = list(rule, "listens").iter().filter_map(Value::as_str).collect();
+    if !events.is_empty() {
+        out.say(format!("  looks at once on {}", events.join(", ")))?;
+    }
+    Ok(())
+}
+
+const NOT: &str = "this must not hold";
+
+/// One condition, and what it is made of one step further in.
+fn tell_line(out: Out, paint: Paint, line: &Value, depth: usize) -> io::Result<()> {
+    let (indent, truth) = ("  ".repeat(depth), paint.truth(line));
+    let parts = |key| line.get(key).and_then(Value::as_array).map(Vec::as_slice);
+    if let Some(parts) = parts("all") {
+        return tell_parts(out, paint, parts, "all of these must hold", &truth, depth);
+    }
+    if let Some(parts) = parts("any") {
+        return tell_parts(out, paint, parts, "one of these must hold", &truth, depth);
+    }
+    if let Some(part) = line.get("not") {
+        return tell_parts(out, paint, std::slice::from_ref(part), NOT, &truth, depth);
+    }
+    let Some(value) = line.get("value") else { return Ok(()) };
+    let actual = match value.get("actual").and_then(Value::as_str) {
+        Some(actual) => format!("is {actual}"),
+        None => "is missing".to_owned(),
+    };
+    let names = match value.get("names").and_then(Value::as_object) {
+        Some(names) => {
+            let names: Vec<String> = names
+                .iter()
+                .map(|(code, name)| format!("{code}: {}", name.as_str().unwrap_or_default()))
+                .collect();
+            format!(" ({})", names.join(", "))
+        }
+        None => String::new(),
+    };
+    let (field, wanted) = (text(value, "field"), text(value, "wanted"));
+    out.say(format!("{indent}{field} {wanted}; {actual}{names}: {truth}"))
+}
+
+fn tell_parts(
+    out: Out,
+    paint: Paint,
+    parts: &[Value],
+    words: &str,
+    truth: &str,
+    depth: usize,
+) -> io::Result<()> {
+    // One condition is all and any of one: its own line says it.
+    if let ([only], false) = (parts, words == NOT) {
+        return tell_line(out, paint, only, depth);
+    }
+    out.say(format!("{}{words}: {truth}", "  ".repeat(depth)))?;
+    parts.iter().try_for_each(|part| tell_line(out, paint, part, depth + 1))
+}
+
+fn tell_protections(out: Out, paint: Paint, protections: &[Value]) -> io::Result<()> {
+    if protections.is_empty() {
+        return Ok(());
+    }
+    out.say("\nprotections")?;
+    for protection in protections {
+        let flag = |key| protection.get(key).and_then(Value::as_bool).unwrap_or(false);
+        let covers = match (flag("protects"), flag("by_id")) {
+            (true, true) => paint.paint("protects it, by its id", GREEN),
+            (true, false) => paint.paint("protects it", GREEN),
+            (false, _) => "doesn't protect it".to_owned(),
+        };
+        out.say(format!("  {}: {covers}", text(protection, "name")))?;
+        if let Some(condition) = protection.get("condition").filter(|condition| !condition.is_null()) {
+            tell_line(out, paint, condition, 2)?;
+        }
+    }
+    Ok(())
+}
+
+fn tell_history(out: Out, told: &Value) -> io::Result<()> {
+    let jobs = list(told, "jobs");
+    out.say(if jobs.is_empty() { "\nno jobs" } else { "\njobs, the last first" })?;
+    for job in jobs {
+        let state = match text(job, "outcome") {
+            "" => text(job, "state"),
+            outcome => outcome,
+        };
+        let when = match text(job, "finished_at") {
+            "" => format!("due at {}", text(job, "due_at")),
+            finished => format!("at {finished}"),
+        };
+        let (id, run) = (number(job, "id"), number(job, "run_id"));
+        out.say(format!("  job {id} of {} (run {run}): {state}, {when}", text(job, "rule")))?;
+        for words in [text(job, "reason"), text(job, "last_error")] {
+            if !words.is_empty() {
+                out.say(format!("    {words}"))?;
+            }
+        }
+        for attempt in list(job, "sent") {
+            let result = match (text(attempt, "result"), text(attempt, "error")) {
+                ("", _) => "no answer yet".to_owned(),
+                (result, "") => result.to_owned(),
+                (result, error) => format!("{result}: {error}"),
+            };
+            let sent = text(attempt, "sent_at");
+            out.say(format!("    attempt {} sent at {sent}: {result}", number(attempt, "number")))?;
+        }
+    }
+    match told.get("copy").filter(|copy| !copy.is_null()) {
+        Some(copy) => out.say(format!("copy exists until {}", text(copy, "expires_at")))?,
+        None => out.say("no copy")?,
+    }
+    let events = list(told, "events");
+    out.say(if events.is_empty() { "no events" } else { "events, the last first" })?;
+    for event in events {
+        let result = match (text(event, "result"), text(event, "error")) {
+            ("", _) => "not evaluated yet".to_owned(),
+            (result, "") => result.to_owned(),
+            (result, error) => format!("{result}: {error}"),
+        };
+        out.say(format!("  {} at {}: {result}", text(event, "event"), text(event, "received_at")))?;
+    }
+    Ok(())
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn number(object: &Value, key: &str) -> i64 {
+    object.get(key).and_then(Value::as_i64).unwrap_or_default()
+}
+
+fn list<'a>(object: &'a Value, key: &str) -> &'a [Value] {
+    object.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}

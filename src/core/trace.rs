@@ -1,0 +1,255 @@
+//! Why a rule says what it says of a lead: every condition with what it wants, what the lead has, and the answer.
+//!
+//! Invariant: the verdict that follows from the lines of a trace is the one of [`decide`](super::decide::decide). Each
+//! line is judged by [`Condition::judge`], so a trace can't disagree with the matcher about a condition.
+//!
+//! A trace is kept in the database while a command waits for it, so it holds no personal data: texts and user fields
+//! are described, not shown.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::compare::{Test, Text, is_empty};
+use super::condition::Condition;
+use super::decide::{converted, whole_seconds};
+use super::field::{FieldKind, FieldName};
+use super::lead::{Lead, read_number, read_time};
+use super::rule::{Protection, Rule};
+use super::truth::Truth;
+
+/// One condition as it was judged.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Line {
+    /// The answer.
+    pub truth: Truth,
+    /// What was asked.
+    #[serde(flatten)]
+    pub asked: Asked,
+}
+
+/// What a line asks: the mirror of [`Condition`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// Every line must hold.
+    All(Vec<Line>),
+    /// At least one must hold.
+    Any(Vec<Line>),
+    /// The line must not hold.
+    Not(Box<Line>),
+    /// A value must pass a test.
+    Value {
+        /// The field.
+        field: FieldName,
+        /// The test, in the rules language.
+        wanted: String,
+        /// The lead's value, or what it is like where it may be personal; `None` where the reply had no such field.
+        actual: Option<String>,
+        /// What the portal calls the stages that the test or the lead names, by their codes.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        names: BTreeMap<String, String>,
+    },
+}
+
+/// Names of stages by their codes, as far as the portal told them.
+pub type Stages = BTreeMap<String, String>;
+
+impl Line {
+    /// Judges a condition with everything in it. `now` has whole seconds.
+    pub fn of(condition: &Condition, lead: &Lead, now: Timestamp, stages: &Stages) -> Line {
+        let each = |parts: &[Condition]| parts.iter().map(|part| Line::of(part, lead, now, stages)).collect();
+        let asked = match condition {
+            Condition::All(parts) => Asked::All(each(parts)),
+            Condition::Any(parts) => Asked::Any(each(parts)),
+            Condition::Not(part) => Asked::Not(Box::new(Line::of(part, lead, now, stages))),
+            Condition::Field { field, test } => {
+                value(field, test.to_string(), lead, names(field, test, lead, stages))
+            }
+            Condition::OlderThan { field, age } => {
+                value(field, format!("older than {age}: until {}", age.before(now)), lead, BTreeMap::new())
+            }
+        };
+        Line { truth: condition.judge(lead, now), asked }
+    }
+}
+
+fn value(field: &FieldName, wanted: String, lead: &Lead, names: BTreeMap<String, String>) -> Asked {
+    let actual = lead.get(field.as_str()).map(|value| shown(field, value));
+    Asked::Value { field: field.clone(), wanted, actual, names }
+}
+
+/// The names of the stages that stand in a line.
+fn names(field: &FieldName, test: &Test, lead: &Lead, stages: &Stages) -> BTreeMap<String, String> {
+    if field.as_str() != STAGE {
+        return BTreeMap::new();
+    }
+    let wanted: &[Text] = match test {
+        Test::TextIn { values, .. } => values,
+        Test::Contains(_)
+        | Test::StartsWith(_)
+        | Test::NumberIn { .. }
+        | Test::NumberOrder { .. }
+        | Test::TimeOrder { .. }
+        | Test::Flag(_)
+        | Test::Empty(_) => &[],
+    };
+    let codes = wanted.iter().map(Text::as_str).chain(lead.get(STAGE).and_then(Value::as_str));
+    codes
+        .filter_map(|code| stages.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)))
+        .map(|(code, name)| (code.clone(), name.clone()))
+        .collect()
+}
+
+const STAGE: &str = "stageId";
+
+/// Text fields whose values are codes of the portal or of a campaign, not about a person.
+const CODES: [&str; 8] = [
+    "sourceId",
+    "currencyId",
+    "originatorId",
+    "utmSource",
+    "utmMedium",
+    "utmCampaign",
+    "utmContent",
+    "utmTerm",
+];
+
+/// The longest value in a line, in characters; more is cut.
+const SHOWN_CHARACTERS: usize = 60;
+
+/// A value as a trace shows it.
+fn shown(field: &FieldName, value: &Value) -> String {
+    let text = match value {
+        Value::Null => return "null".to_owned(),
+        Value::String(text) if text.is_empty() => return "\"\"".to_owned(),
+        Value::Array(items) if items.is_empty() => return "[]".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    };
+    let length = text.chars().count();
+    match (may_be_shown(field, value), value) {
+        (true, _) if length > SHOWN_CHARACTERS => {
+            text.chars().take(SHOWN_CHARACTERS).chain(std::iter::once('…')).collect()
+        }
+        (true, _) => text,
+        (false, Value::Array(items)) => format!("a list of {}, not shown", items.len()),
+        (false, Value::Object(_)) => "an object, not shown".to_owned(),
+        (false, Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
+            format!("a value of {length} characters, not shown")
+        }
+    }
+}
+
+/// Whether a value is surely no personal data: ids, stages, dates, numbers and codes.
+pub fn may_be_shown(field: &FieldName, value: &Value) -> bool {
+    match field.kind() {
+        FieldKind::Text => CODES.contains(&field.as_str()) || is_empty(value),
+        FieldKind::Custom => harmless(value) || is_empty(value),
+        FieldKind::Time => field.as_str() != BIRTHDATE || is_empty(value),
+        FieldKind::Id | FieldKind::Stage | FieldKind::Number | FieldKind::Flag | FieldKind::Reference => true,
+    }
+}
+
+const BIRTHDATE: &str = "birthdate";
+
+/// Numbers, flags, dates and lists of them. Long digits in a text may be a phone number.
+fn harmless(value: &Value) -> bool {
+    const FEW_DIGITS: usize = 6;
+    match value {
+        Value::Number(_) | Value::Bool(_) => true,
+        Value::String(text) => {
+            read_time(value).is_some() || (text.len() <= FEW_DIGITS && read_number(value).is_some())
+        }
+        Value::Array(items) => items.iter().all(harmless),
+        Value::Null | Value::Object(_) => false,
+    }
+}
+
+/// A protection of the rules files, against a lead.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProtectionTrace {
+    /// Its name.
+    pub name: String,
+    /// Whether it names the lead by its id.
+    pub by_id: bool,
+    /// Its condition as it was judged.
+    pub condition: Option<Line>,
+    /// Whether it covers the lead; what can't be judged is covered.
+    pub protects: bool,
+}
+
+/// One rule against a lead.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RuleTrace {
+    /// Whether the rule selects the lead.
+    pub selection: Line,
+    /// Whether the lead is converted.
+    pub converted: Truth,
+    /// Whether the rule may select converted leads.
+    pub include_converted: bool,
+    /// What follows from the lines.
+    pub verdict: Ruling,
+    /// What protects the lead from this rule, where that is the verdict: `converted`, or a protection's name.
+    pub protected_by: Option<String>,
+}
+
+/// A verdict of [`decide`](super::decide::decide) without its particulars.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ruling {
+    /// The rule selects the lead and nothing in the rules files protects it.
+    Delete,
+    /// It selects the lead, but something protects it.
+    Protected,
+    /// It does not select the lead.
+    NoMatch,
+    /// The lead's data do not say.
+    Undecidable,
+}
+
+/// Judges the protections.
+pub fn protections(
+    protections: &[Protection],
+    lead: &Lead,
+    now: Timestamp,
+    stages: &Stages,
+) -> Vec<ProtectionTrace> {
+    let now = whole_seconds(now);
+    protections
+        .iter()
+        .map(|protection| {
+            let by_id = protection.ids.contains(&lead.id);
+            let condition =
+                protection.condition.as_ref().map(|condition| Line::of(condition, lead, now, stages));
+            let covers = condition.as_ref().is_some_and(|line| !line.truth.is_no());
+            ProtectionTrace { name: protection.name.to_string(), by_id, condition, protects: by_id || covers }
+        })
+        .collect()
+}
+
+/// Judges one rule; `guards` is what [`protections`] said of the same lead at the same moment.
+pub fn rule(
+    rule: &Rule,
+    guards: &[ProtectionTrace],
+    lead: &Lead,
+    now: Timestamp,
+    stages: &Stages,
+) -> RuleTrace {
+    let selection = Line::of(&rule.selection, lead, whole_seconds(now), stages);
+    let converted = converted(lead);
+    let guard = if !rule.include_converted && !converted.is_no() {
+        Some("converted".to_owned())
+    } else {
+        guards.iter().find(|guard| guard.protects).map(|guard| guard.name.clone())
+    };
+    let (verdict, protected_by) = match selection.truth {
+        Truth::No => (Ruling::NoMatch, None),
+        Truth::Undecidable => (Ruling::Undecidable, None),
+        Truth::Yes if guard.is_some() => (Ruling::Protected, guard),
+        Truth::Yes => (Ruling::Delete, None),
+    };
+    RuleTrace { selection, converted, include_converted: rule.include_converted, verdict, protected_by }
+}
