@@ -1,0 +1,225 @@
+//! The last look of a lane: reads the leads of claimed jobs immediately before their deletion, judges them by the rules
+//! in force, and settles what is gone or kept. A reading has an age, and nothing is done with one that is too old.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use jiff::{SignedDuration, Timestamp};
+use tracing::warn;
+
+use super::super::context::EngineError;
+use super::super::settle::Settling;
+use super::{Batch, Doomed, FRESH, Lane, READ_FAILURES, Reading};
+use crate::core::decide::{LastLook, last_look};
+use crate::core::lead::{Lead, LeadId};
+use crate::core::outcome::{Change, Outcome, Presence, finish_gone};
+use crate::core::rule::{KeepCopy, Rule};
+use crate::portal::{CallError, Class};
+use crate::store::JobId;
+use crate::store::events;
+use crate::store::jobs::{CopyToKeep, Job};
+use crate::store::protections::{self, LeadProtection};
+
+/// The oldest reading that a second question may give where the portal's lists are always slow.
+const SLOW_LIST: SignedDuration = SignedDuration::from_secs(15);
+/// A lead that alone can't be read waits this long before it is asked about again.
+const UNREADABLE_WAITS: SignedDuration = SignedDuration::from_hours(1);
+
+impl Lane {
+    /// Whether what was read may still be acted on. The age counts from when the portal can have read it; a portal that
+    /// is always slow, but not slower than [`SLOW_LIST`], is believed when the answer to the second question has just
+    /// come, or nothing would ever end. A clock that was set back makes nothing fresh.
+    pub(super) fn is_fresh(&self, batch: &Batch, rereads: u32) -> bool {
+        let Some(read) = &batch.read else { return false };
+        let now = self.ctx.clock.now();
+        let within = |since: Timestamp, most: SignedDuration| {
+            let age = now.duration_since(since);
+            !age.is_negative() && age <= most
+        };
+        within(read.at, FRESH)
+            || (rereads > 0 && within(read.answered_at, FRESH) && within(read.at, SLOW_LIST))
+    }
+
+    /// Whether the rules in force are those that the batch was judged by.
+    pub(super) fn is_by_rules_in_force(&self, batch: &Batch) -> bool {
+        Arc::ptr_eq(&batch.rules, &self.ctx.rules())
+    }
+
+    /// Reads the leads of the batch; `false` if the portal did not answer and the jobs were given back.
+    pub(super) async fn read(&self, batch: &mut Batch) -> Result<bool, EngineError> {
+        let leads: Vec<LeadId> = batch.claim.jobs.iter().map(|job| job.lead_id).collect();
+        match self.ctx.portal.leads_by_ids_timed(&leads).await {
+            Ok((found, sent_at)) => {
+                let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
+                let answered_at = self.ctx.clock.now();
+                batch.read = Some(Reading { at: sent_at, answered_at, asked_at: sent_at, leads });
+                self.failed_reads.store(0, Ordering::SeqCst);
+                Ok(true)
+            }
+            Err(error) => {
+                warn!(error = %error.fault, "could not read leads before their deletion");
+                self.ctx.note(&error).await;
+                self.could_not_read(batch, &error).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Puts off a batch whose leads could not be read. The next one is half as large, so that one lead that the portal
+    /// stumbles over ends up alone, and comes later, so that a portal that is down is not asked all the time.
+    pub(super) async fn could_not_read(&self, batch: &Batch, error: &CallError) -> Result<(), EngineError> {
+        let failures = self.failed_reads.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        let now = self.ctx.clock.now();
+        let until = self.ctx.retry_at(now, failures.min(READ_FAILURES));
+        *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner) = until;
+        let alone = batch.claim.jobs.len() == 1;
+        let text = error.fault.to_string();
+        if alone && matches!(error.class, Class::Final | Class::Malformed | Class::Confirm) {
+            let due_at = now.checked_add(UNREADABLE_WAITS).unwrap_or(Timestamp::MAX);
+            let release =
+                |job: &Job| (job.id, Change::Release { due_at, error: Some(text.clone()), give_back: true });
+            let changes = batch.claim.jobs.iter().map(release).collect();
+            // It was this lead, not the portal: the others go on.
+            self.failed_reads.store(0, Ordering::SeqCst);
+            return Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await;
+        }
+        self.put_off(batch, &text).await
+    }
+
+    /// Back to waiting, to be tried again later; nothing was sent.
+    pub(super) async fn put_off(&self, batch: &Batch, error: &str) -> Result<(), EngineError> {
+        let now = self.ctx.clock.now();
+        let changes = batch
+            .claim
+            .jobs
+            .iter()
+            .map(|job| {
+                let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                (job.id, Change::Release { due_at, error: Some(error.to_owned()), give_back: true })
+            })
+            .collect();
+        Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await
+    }
+
+    /// Settles the jobs of leads that are gone or no longer to be deleted, and returns those to delete. The settled
+    /// ones leave the batch.
+    pub(super) async fn judge(&self, batch: &mut Batch) -> Result<Vec<Doomed>, EngineError> {
+        let now = self.ctx.clock.now();
+        let Some(read) = &batch.read else { return Ok(Vec::new()) };
+        let absent: Vec<LeadId> = batch
+            .claim
+            .jobs
+            .iter()
+            .map(|job| job.lead_id)
+            .filter(|lead| !read.leads.contains_key(lead))
+            .collect();
+        let mut presence = HashMap::new();
+        if !absent.is_empty() {
+            match self.ctx.portal.presence(&absent).await {
+                Ok(found) => presence.extend(found),
+                Err(error) => {
+                    self.ctx.note(&error).await;
+                    self.could_not_read(batch, &error).await?;
+                    batch.claim.jobs.clear();
+                    return Ok(Vec::new());
+                }
+            }
+        }
+        let protected = self.protected(batch).await?;
+        let mut doomed = Vec::new();
+        let mut changes: Vec<(JobId, Change)> = Vec::new();
+        for job in &batch.claim.jobs {
+            let lead = match (read.leads.get(&job.lead_id), presence.get(&job.lead_id)) {
+                (Some(lead), _) | (None, Some(Ok(Presence::Present(lead)))) => lead,
+                (None, Some(Ok(Presence::Gone))) => {
+                    changes.push((job.id, finish_gone(job.unknown_before)));
+                    continue;
+                }
+                (None, Some(Ok(Presence::Unreadable(fault)))) => {
+                    let reason = format!("can't be judged: the webhook may not read this lead ({fault})");
+                    changes.push((job.id, spared(reason)));
+                    continue;
+                }
+                (None, Some(Err(fault))) => {
+                    let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                    let error = Some(fault.to_string());
+                    changes.push((job.id, Change::Release { due_at, error, give_back: true }));
+                    continue;
+                }
+                (None, None) => {
+                    let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                    changes.push((job.id, Change::Release { due_at, error: None, give_back: true }));
+                    continue;
+                }
+            };
+            if let Some(protection) = protected.get(&job.lead_id) {
+                let reason = format!("protected: {}", protection.reason.as_str());
+                changes.push((job.id, spared(reason)));
+                continue;
+            }
+            match last_look(&batch.rules, &job.rule, lead, now) {
+                // The grace period may have become longer since the job was enqueued, or while its run was on.
+                LastLook::Delete(rule, _) if rule.grace_period.after(job.created_at) > now => {
+                    let due_at = rule.grace_period.after(job.created_at);
+                    changes.push((job.id, Change::Release { due_at, error: None, give_back: true }));
+                }
+                LastLook::Delete(rule, why) => {
+                    doomed.push(Doomed { job: job.clone(), copy: copy_of(rule, lead, now), why });
+                }
+                LastLook::Spare(reason) => changes.push((job.id, spared(reason))),
+            }
+        }
+        let settled: HashSet<JobId> = changes.iter().map(|(job, _)| *job).collect();
+        Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await?;
+        batch.claim.jobs.retain(|job| !settled.contains(&job.id));
+        Ok(doomed)
+    }
+
+    /// Leads that the program protects from itself, perhaps only since they were enqueued.
+    pub(super) async fn protected(
+        &self,
+        batch: &Batch,
+    ) -> Result<HashMap<LeadId, LeadProtection>, EngineError> {
+        let now = self.ctx.clock.now();
+        let jobs: Vec<(LeadId, String)> =
+            batch.claim.jobs.iter().map(|job| (job.lead_id, job.rule.clone())).collect();
+        let found = self
+            .ctx
+            .store
+            .read(move |db| {
+                let mut found = HashMap::new();
+                for (lead, rule) in jobs {
+                    found.extend(protections::lead_protections(db, &[lead], &rule, now)?);
+                }
+                Ok(found)
+            })
+            .await?;
+        Ok(found)
+    }
+
+    pub(super) async fn touched_since_read(
+        &self,
+        batch: &Batch,
+        doomed: &[Doomed],
+    ) -> Result<bool, EngineError> {
+        let Some(asked_at) = batch.read.as_ref().map(|read| read.asked_at) else { return Ok(true) };
+        let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
+        Ok(self.ctx.store.read(move |db| events::any_change_since(db, &leads, asked_at)).await?)
+    }
+}
+
+fn spared(reason: String) -> Change {
+    Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None }
+}
+
+fn copy_of(rule: &Rule, lead: &Lead, now: Timestamp) -> Option<CopyToKeep> {
+    match rule.keep_copy {
+        KeepCopy::None => None,
+        KeepCopy::For(age) => Some(CopyToKeep {
+            fields_json: serde_json::Value::Object(lead.fields().clone()).to_string(),
+            expires_at: age.after(now),
+        }),
+    }
+}
