@@ -90,7 +90,7 @@ pub(crate) const CASES: &[Case] = &[
         leads: 5000,
         gone_percent: 0,
         portal: slept,
-        concurrency: 6,
+        concurrency: 4,
         method_seconds: 480.0,
         reached: of_best_25,
         peers: BOTH,

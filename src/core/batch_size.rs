@@ -9,7 +9,8 @@ pub const FIRST: usize = 10;
 pub const TARGET_SECONDS: f64 = 15.0;
 /// A request that takes longer than this many seconds halves the next one at once.
 pub const SLOW_SECONDS: f64 = 25.0;
-/// How many commands a batch grows by at most: one fast answer is no promise.
+/// How many deletions a batch grows by at most, unless even a full one is far from the target: one fast answer is no
+/// promise.
 const STEP: usize = 10;
 const MAX_AS_F64: f64 = MAX as f64;
 
@@ -38,6 +39,11 @@ impl BatchSize {
         self.next
     }
 
+    /// Whether anything is known of this portal yet.
+    pub fn is_learnt(&self) -> bool {
+        self.seconds_each.is_some()
+    }
+
     /// Learns from a request that was answered: how many commands it held and how many seconds it took.
     pub fn answered(&mut self, commands: usize, seconds: f64) {
         if commands == 0 || !seconds.is_finite() || seconds < 0.0 {
@@ -56,8 +62,8 @@ impl BatchSize {
             reason = "clamped to 1 … 50 before the cast"
         )]
         let fits = (TARGET_SECONDS / learnt.max(1e-6)).floor().clamp(1.0, MAX as f64) as usize;
-        // A portal that is far from the target is trusted sooner: the request that follows is still a fast one.
-        let step = if learnt * MAX_AS_F64 <= TARGET_SECONDS / 3.0 { self.next.max(STEP) } else { STEP };
+        // Where even a full batch at three times this cost would meet the target, there is nothing to be careful about.
+        let step = if learnt * MAX_AS_F64 * 3.0 <= TARGET_SECONDS { MAX } else { STEP };
         self.next = fits.min(self.next.saturating_add(step)).clamp(1, MAX);
         if seconds > SLOW_SECONDS {
             self.next = self.next.min((commands / 2).max(1));
@@ -79,7 +85,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_size_is_always_between_one_and_fifty_and_grows_by_steps(
+        fn a_size_is_always_between_one_and_fifty_and_grows_by_steps_unless_far_from_the_target(
             answers in proptest::collection::vec((0usize..60, 0.0f64..80.0, any::<bool>()), 0..40),
         ) {
             let mut size = BatchSize::default();
@@ -87,7 +93,8 @@ mod tests {
                 let before = size.next();
                 if timed_out { size.timed_out(deletions) } else { size.answered(deletions, seconds) }
                 prop_assert!((1..=MAX).contains(&size.next()));
-                prop_assert!(size.next() <= before + before.max(STEP));
+                let far_from_target = seconds * 3.0 * 50.0 <= TARGET_SECONDS * deletions.max(1) as f64;
+                prop_assert!(size.next() <= before + STEP || (far_from_target && !timed_out));
                 if timed_out { prop_assert!(size.next() <= (deletions / 2).max(1)); }
             }
         }

@@ -211,6 +211,11 @@ impl Lane {
         {
             return Ok(Turn::Idle(until));
         }
+        // The first answer says how large a batch may be: until then one lane is enough.
+        if self.index > 0 && !self.size.lock().unwrap_or_else(PoisonError::into_inner).is_learnt() {
+            self.give_back(ahead).await?;
+            return Ok(Turn::Idle(idle));
+        }
         let Some((permit, ahead)) = self.permission(ahead).await? else { return Ok(Turn::Idle(idle)) };
         let batch = match ahead {
             Some(batch) => Some(batch),
