@@ -14,6 +14,7 @@ use crate::core::outcome::{
     Attempt, Change, DeleteReply, Fault, Outcome, PORTAL_MAY_STILL_WORK, Presence, after_confirmation,
     after_delete, finish_gone,
 };
+use crate::core::retry;
 use crate::portal::{CallError, Class, Sent, Work, says_not_found};
 use crate::store::JobId;
 use crate::store::jobs::{self, Job};
@@ -83,6 +84,15 @@ impl Settling<'_> {
         self.settle(changes).await
     }
 
+    /// When jobs of this claim are tried again after so many tries. The jitter is the claim's, not the job's: jobs that
+    /// failed together come back together and fit into one request again.
+    pub(super) fn retry_at(&self, now: Timestamp, tries: u32) -> Timestamp {
+        const GOLDEN: f64 = 0.618_033_988_749_895;
+        #[expect(clippy::cast_precision_loss, reason = "a claim's number only spreads the jitter")]
+        let jitter = (self.batch.claim.id.0 as f64 * GOLDEN).fract();
+        retry::at(now, tries, jitter)
+    }
+
     fn attempt(&self, job: &Job) -> Attempt {
         let now = self.ctx.clock.now();
         Attempt {
@@ -90,7 +100,7 @@ impl Settling<'_> {
             unknown_before: false,
             sent_at: self.sent_at,
             now,
-            retry_at: self.ctx.retry_at(now, job.attempts),
+            retry_at: self.retry_at(now, job.attempts),
         }
     }
 
@@ -169,7 +179,7 @@ impl Settling<'_> {
             .await?;
         if again.is_empty() {
             // Paused, stopped, or changed by a colleague: the first answer was an error, so nothing has happened yet.
-            let due_at = self.ctx.retry_at(sent_at, 0);
+            let due_at = self.retry_at(sent_at, 0);
             return Ok(Change::Release { due_at, error: None, give_back: true });
         }
         let attempt = Attempt { sent_at, ..self.attempt(job) };

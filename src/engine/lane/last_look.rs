@@ -91,12 +91,13 @@ impl Lane {
     /// Back to waiting, to be tried again later; nothing was sent.
     pub(super) async fn put_off(&self, batch: &Batch, error: &str) -> Result<(), EngineError> {
         let now = self.ctx.clock.now();
+        let settling = Settling { ctx: &self.ctx, batch, sent_at: now };
         let changes = batch
             .claim
             .jobs
             .iter()
             .map(|job| {
-                let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                let due_at = settling.retry_at(now, job.attempts.saturating_add(1));
                 (job.id, Change::Release { due_at, error: Some(error.to_owned()), give_back: true })
             })
             .collect();
@@ -128,6 +129,8 @@ impl Lane {
             }
         }
         let protected = self.protected(batch).await?;
+        let settling = Settling { ctx: &self.ctx, batch, sent_at: now };
+        let again = |job: &Job| settling.retry_at(now, job.attempts.saturating_add(1));
         let mut doomed = Vec::new();
         let mut changes: Vec<(JobId, Change)> = Vec::new();
         for job in &batch.claim.jobs {
@@ -143,13 +146,13 @@ impl Lane {
                     continue;
                 }
                 (None, Some(Err(fault))) => {
-                    let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                    let due_at = again(job);
                     let error = Some(fault.to_string());
                     changes.push((job.id, Change::Release { due_at, error, give_back: true }));
                     continue;
                 }
                 (None, None) => {
-                    let due_at = self.ctx.retry_at(now, job.attempts.saturating_add(1));
+                    let due_at = again(job);
                     changes.push((job.id, Change::Release { due_at, error: None, give_back: true }));
                     continue;
                 }

@@ -193,7 +193,9 @@ impl Lane {
 
     fn batch_size(&self) -> usize {
         let size = self.size.lock().unwrap_or_else(PoisonError::into_inner).next();
-        (size >> self.failed_reads.load(Ordering::SeqCst).min(READ_FAILURES)).max(1)
+        // One failure is the weather; from the second on a lead in the batch may be what the portal stumbles over.
+        let repeated = self.failed_reads.load(Ordering::SeqCst).saturating_sub(1);
+        (size >> repeated.min(READ_FAILURES)).max(1)
     }
 
     fn resting_until(&self) -> Timestamp {
@@ -387,7 +389,9 @@ impl Lane {
             }
             Err(error) => {
                 warn!(error = %error.fault, deletions = ids.len(), "a batch of deletions got no answer");
-                if error.sent == crate::portal::Sent::Maybe {
+                // An answer that was lost at once says nothing about how long a batch may be.
+                let took = self.ctx.clock.now().duration_since(sent_at).as_secs_f64();
+                if took > batch_size::SLOW_SECONDS {
                     self.learn(|size| size.timed_out(ids.len()));
                 }
                 settling.no_answer(&doomed, &error).await?;
