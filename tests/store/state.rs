@@ -180,3 +180,25 @@ fn pruning_forgets_rows_and_keeps_counts_and_what_is_not_done() {
         assert_eq!(runs.len(), 1, "a run that jobs refer to stays");
     });
 }
+
+#[test]
+fn a_stop_that_only_a_person_ends_is_neither_weakened_by_another_nor_ended_by_a_probe() {
+    on_db(|db| {
+        let stop = |needs_person, at| control::PortalStop {
+            code: "OVERLOAD_LIMIT".to_owned(),
+            text: String::new(),
+            since: t(at),
+            needs_person,
+        };
+        let probed = stop(false, 1);
+        control::set_portal_stop(db, &probed).unwrap();
+        control::set_portal_stop(db, &stop(true, 2)).unwrap();
+        control::set_portal_stop(db, &stop(false, 3)).unwrap();
+        assert_eq!(control::portal_stop(db).unwrap(), Some(stop(true, 2)));
+        assert!(!control::clear_portal_stop_of(db, &probed).unwrap(), "the probe was of an earlier stop");
+        assert!(!control::clear_portal_stop_of(db, &stop(true, 2)).unwrap());
+        assert!(control::clear_portal_stop(db).unwrap(), "a person");
+        control::set_portal_stop(db, &probed).unwrap();
+        assert!(control::clear_portal_stop_of(db, &probed).unwrap());
+    });
+}

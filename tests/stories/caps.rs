@@ -2,6 +2,7 @@
 
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::engine::evaluator::Evaluated;
+use b24_janitor::sandbox::{Fault, FaultKind};
 use b24_janitor::store::jobs;
 use b24_janitor::store::runs::{Approval, RunState, Trigger};
 
@@ -206,4 +207,20 @@ async fn a_run_far_over_the_usual_is_held() {
         Evaluated::Run(run) => assert_eq!(run.state, RunState::Held),
         Evaluated::SkippedHeld(run) => panic!("{run}"),
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manual_run_that_fails_leaves_the_held_one_to_be_approved() {
+    let world = World::new(500, &capped("{ max_matches: 50 }", "")).await;
+    let selected = world.sandbox.ids_where(junk);
+    let held = world.run("junk").await;
+    assert_eq!(held.state, RunState::Held);
+    world.sandbox.set_fault(Fault::new(FaultKind::FilterIgnored).on("crm.item.list"));
+    assert_eq!(world.run("junk").await.state, RunState::Failed);
+    world.sandbox.clear_faults();
+    let count = held.would_enqueue;
+    let approved = world.approve(&held, count).await;
+    assert_eq!(approved, Approval::Approved { enqueued: count, already_waiting: 0 });
+    world.settled(HOUR).await;
+    world.assert_only_deleted(&selected);
 }
