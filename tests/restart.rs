@@ -151,7 +151,7 @@ async fn a_rule_reads_its_leads_in_chains() {
     assert_eq!(report.matched + report.undecidable + report.left_out, 20_000);
     let stats = sandbox.stats();
     assert!(stats.requests <= 15, "{} requests", stats.requests);
-    assert_eq!(stats.requests_by_method["batch"], 11);
+    assert_eq!(stats.requests_by_method["batch"], 9);
 }
 
 #[tokio::test(start_paused = true)]
