@@ -2,12 +2,13 @@
 //! what is refused inside a batch is tried once more alone.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, EngineError};
-use super::lane::{Batch, Doomed};
+use super::lane::{Batch, Doomed, FRESH};
 use crate::core::decide::{LastLook, last_look};
 use crate::core::lead::LeadId;
 use crate::core::outcome::{
@@ -162,7 +163,8 @@ impl Settling<'_> {
             Ok(Presence::Unreadable(fault)) | Err(CallError { fault, .. }) => return Ok(self.unknown(&fault)),
         };
         let sent_at = self.ctx.clock.now();
-        if let LastLook::Spare(reason) = last_look(&self.ctx.rules(), &job.rule, &lead, sent_at) {
+        let rules = self.ctx.rules();
+        if let LastLook::Spare(reason) = last_look(&rules, &job.rule, &lead, sent_at) {
             return Ok(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None });
         }
         let (claim, id, lead_id) = (self.batch.claim.id, job.id, job.lead_id);
@@ -177,9 +179,15 @@ impl Settling<'_> {
                 jobs::mark_sent(db, claim, &[(id, None)], sent_at)
             })
             .await?;
-        if again.is_empty() {
-            // Paused, stopped, or changed by a colleague: the first answer was an error, so nothing has happened yet.
-            let due_at = self.retry_at(sent_at, 0);
+        // The commit took its time too, and nothing has left yet.
+        let age = self.ctx.clock.now().duration_since(asked_at);
+        let stale = age.is_negative() || age > FRESH;
+        let judged_anew =
+            !Arc::ptr_eq(&rules, &self.ctx.rules()) || self.ctx.require_checked(&job.rule).is_err();
+        if again.is_empty() || stale || judged_anew {
+            // Paused, stopped, changed by a colleague, read too long ago, or other rules in force: the first answer was
+            // an error, so nothing has happened yet.
+            let due_at = self.retry_at(sent_at, job.attempts.saturating_add(1));
             return Ok(Change::Release { due_at, error: None, give_back: true });
         }
         let attempt = Attempt { sent_at, ..self.attempt(job) };

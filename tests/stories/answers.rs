@@ -1,7 +1,7 @@
 //! What the portal answers to a deletion, and what the service makes of it.
 
 use b24_janitor::core::outcome::Outcome;
-use b24_janitor::sandbox::{Language, NotFoundStyle, SandboxOptions};
+use b24_janitor::sandbox::{Fault, FaultKind, Language, NotFoundStyle, SandboxOptions};
 use b24_janitor::store::jobs::{self, Retry};
 
 use crate::world::*;
@@ -142,4 +142,21 @@ async fn a_lead_that_the_webhook_may_not_read_any_more_is_spared_not_called_gone
     let job = world.job(lead).await;
     assert_eq!(job.outcome, Some(Outcome::Spared), "{job:?}");
     world.assert_only_deleted(&[]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_revived_while_the_look_before_its_lone_deletion_was_on_its_way_is_spared() {
+    let mut world = World::new(0, &nightly()).await;
+    let lead = world.lead("JUNK");
+    world.deafen();
+    world.sandbox.veto(lead, "This lead is under audit");
+    // The first look confirms the veto of the batch; the second, before the lone deletion, is answered late.
+    world.sandbox.set_fault(Fault::new(FaultKind::Late { seconds: 20.0 }).on("crm.item.get").nth(1, 1));
+    world.run("junk").await;
+    world.advance(5 * SECOND).await;
+    world.sandbox.permit(lead);
+    world.sandbox.colleague_update(lead, |lead| lead.stage = "IN_PROCESS".into());
+    world.settled(HOUR).await;
+    assert!(world.exists(lead), "it was deleted on a reading of 20 seconds ago");
+    assert_eq!(world.outcome(lead).await, Some(Outcome::Spared));
 }

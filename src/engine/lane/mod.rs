@@ -332,6 +332,11 @@ impl Lane {
         let doomed = loop {
             // As the rules stand now: they may have been reloaded while this batch waited for the pace.
             batch.rules = self.ctx.rules();
+            // A reload that the portal could not be asked about: what it changed deletes nothing before it is checked.
+            if batch.claim.jobs.iter().any(|job| self.ctx.require_checked(&job.rule).is_err()) {
+                self.give_back(Some(batch)).await?;
+                return Ok(None);
+            }
             if !self.is_fresh(&batch, rereads) && !self.read(&mut batch).await? {
                 return Ok(None);
             }
