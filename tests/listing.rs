@@ -14,7 +14,9 @@ use b24_janitor::clock::Clock;
 use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::DeleteReply;
 use b24_janitor::core::rule::PortalLimits;
-use b24_janitor::portal::{Access, CallError, Class, Page, Portal, PortalOptions, Transport, Work};
+use b24_janitor::portal::{
+    Access, BatchRequest, CallError, Class, Page, Portal, PortalOptions, Transport, Work,
+};
 use b24_janitor::sandbox::{BatchCharge, Fault, FaultKind, Lead, Sandbox, SandboxOptions};
 use proptest::prelude::*;
 use secrecy::SecretString;
@@ -401,7 +403,7 @@ async fn delete_all(portal: Portal, ids: Vec<u32>, requests: Arc<Mutex<usize>>) 
     for ids in ids.chunks(10) {
         let ids: Vec<LeadId> = ids.iter().map(|id| LeadId::try_from(i64::from(*id)).unwrap()).collect();
         let permit = portal.permit(Work::Delete { leads: ids.len() }).await;
-        let reply = portal.delete_batch(permit, &ids, &[]).await.unwrap();
+        let reply = portal.delete_batch(permit, &BatchRequest::deleting(&ids)).await.unwrap();
         assert!(reply.replies.iter().all(|(_, reply)| *reply == DeleteReply::Deleted));
         *requests.lock().unwrap() += 1;
     }

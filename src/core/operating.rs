@@ -7,8 +7,10 @@
 //! with nothing in the baskets and nothing in flight one call is always allowed, however long it may be.
 //!
 //! The sum is what the portal said last. We remember when it grew by how much, so that we know what drops when; where
-//! that is uncertain by a basket of the portal's, the later moment counts. Once something has dropped by our reckoning
-//! only, one call at a time goes out until the portal has reported again.
+//! that is uncertain by a basket of the portal's, the later moment counts. But at the announced moment the oldest call
+//! drops for certain, so one call that costs no more may start then, and its reply says what else has dropped: the
+//! budget is used from the first second on without knowing how long the portal's baskets are. Once something has
+//! dropped by our reckoning only, one call at a time goes out until the portal has reported again.
 
 mod saved;
 
@@ -64,6 +66,8 @@ struct Counter {
     window: SignedDuration,
     /// Something has dropped that the portal has not confirmed yet.
     stale: bool,
+    /// What surely drops at `reset_at` has dropped.
+    reset_passed: bool,
     /// Costs of calls whose answer never came, with the moment at which they are forgotten.
     assumed: Vec<(Timestamp, f64)>,
     in_flight: f64,
@@ -80,6 +84,9 @@ struct Counter {
 struct Basket {
     at: Timestamp,
     seconds: f64,
+    /// The portal's oldest call drops as a whole when the oldest basket does, and it is at least this part of
+    /// `seconds`.
+    first: f64,
 }
 
 impl Operating {
@@ -109,6 +116,12 @@ impl Operating {
         Ok(())
     }
 
+    /// How many seconds of calls may start at `now`: none while the method is blocked. A single call may start where
+    /// nothing is in the baskets and nothing in flight, whatever this says.
+    pub fn room(&self, method: &str, now: Timestamp) -> f64 {
+        self.counters.get(method).map_or(self.budget, |counter| counter.room(self.budget, now))
+    }
+
     /// Whether a call that costs `seconds` would fit as well if it were counted under this name; takes nothing.
     pub fn check(&self, method: &str, seconds: f64, now: Timestamp) -> Result<(), Timestamp> {
         self.counters.get(method).map_or(Ok(()), |counter| counter.may_start(seconds, self.budget, now))
@@ -133,13 +146,21 @@ impl Operating {
         }
     }
 
-    /// The portal reported this sum for the method in a reply that arrived at `now`.
-    pub fn observe(&mut self, method: &str, operating: f64, reset_at: Option<Timestamp>, now: Timestamp) {
+    /// The portal reported this sum for the method in a reply that arrived at `now`; `took` is what it says that the
+    /// call itself cost, in seconds.
+    pub fn observe(
+        &mut self,
+        method: &str,
+        operating: f64,
+        reset_at: Option<Timestamp>,
+        took: Option<f64>,
+        now: Timestamp,
+    ) {
         if !operating.is_finite() || operating < 0.0 {
             return;
         }
         if let Some(counter) = self.counter(method) {
-            counter.observe(operating, reset_at, now);
+            counter.observe(operating, reset_at, took.filter(|took| took.is_finite() && *took >= 0.0), now);
         }
     }
 
@@ -186,15 +207,14 @@ impl Counter {
         if let Some(until) = self.blocked_until.filter(|until| now < *until) {
             return Err(until);
         }
-        let fits =
-            |used: f64| used + self.in_flight + seconds <= budget || (used <= DUST && self.flights == 0);
-        let mut used = self.used_at(now);
+        let fits = |used: f64| {
+            used + self.in_flight + seconds <= budget + DUST || (used <= DUST && self.flights == 0)
+        };
+        let mut drops: Vec<(Timestamp, f64)> = self.drops().filter(|(at, _)| *at > now).collect();
+        let mut used = drops.iter().map(|(_, seconds)| seconds).sum();
         if fits(used) {
             return Ok(());
         }
-        let reported = self.baskets.iter().map(|basket| (self.drop_of(basket), basket.seconds));
-        let mut drops: Vec<(Timestamp, f64)> = reported.chain(self.assumed.iter().copied()).collect();
-        drops.retain(|(at, _)| *at > now);
         drops.sort_unstable_by_key(|(at, _)| *at);
         for (at, seconds) in drops {
             used -= seconds;
@@ -217,25 +237,55 @@ impl Counter {
         basket.at.checked_add(self.window.saturating_add(PORTAL_BASKET)).unwrap_or(Timestamp::MAX)
     }
 
+    /// What drops when: all of it, in no order.
+    fn drops(&self) -> impl Iterator<Item = (Timestamp, f64)> {
+        let early = self.early_drop();
+        let first = early.map_or(0.0, |(_, seconds)| seconds);
+        let reported = self.baskets.iter().enumerate().map(move |(index, basket)| {
+            let early = if index == 0 { first } else { 0.0 };
+            (self.drop_of(basket), basket.seconds - early)
+        });
+        early.into_iter().chain(reported).chain(self.assumed.iter().copied())
+    }
+
+    /// What surely drops at the announced moment, where more of its basket may.
+    fn early_drop(&self) -> Option<(Timestamp, f64)> {
+        let (reset_at, oldest) = (self.reset_at?, self.baskets.front()?);
+        let later = !self.reset_passed && self.drop_of(oldest) > reset_at;
+        (later && oldest.first > DUST).then_some((reset_at, oldest.first.min(oldest.seconds)))
+    }
+
     fn used_at(&self, at: Timestamp) -> f64 {
-        let reported =
-            self.baskets.iter().filter(|basket| self.drop_of(basket) > at).map(|basket| basket.seconds);
-        let assumed = self.assumed.iter().filter(|(until, _)| *until > at).map(|(_, seconds)| *seconds);
-        reported.chain(assumed).sum()
+        self.drops().filter(|(drop, _)| *drop > at).map(|(_, seconds)| seconds).sum()
+    }
+
+    fn room(&self, budget: f64, now: Timestamp) -> f64 {
+        if self.blocked_until.is_some_and(|until| now < until) {
+            return 0.0;
+        }
+        (budget + DUST - self.used_at(now) - self.in_flight).max(0.0)
     }
 
     fn expire(&mut self, now: Timestamp) {
         self.assumed.retain(|(until, _)| *until > now);
+        if let Some((reset_at, seconds)) = self.early_drop()
+            && reset_at <= now
+        {
+            self.shrink(seconds);
+            self.stale = true;
+        }
+        self.reset_passed |= self.reset_at.is_some_and(|reset_at| reset_at <= now);
         while self.baskets.front().is_some_and(|first| self.drop_of(first) <= now) {
             self.baskets.pop_front();
             self.stale = true;
         }
     }
 
-    fn observe(&mut self, operating: f64, reset_at: Option<Timestamp>, now: Timestamp) {
+    fn observe(&mut self, operating: f64, reset_at: Option<Timestamp>, took: Option<f64>, now: Timestamp) {
         self.expire(now);
         let known: f64 = self.baskets.iter().map(|basket| basket.seconds).sum();
-        let growth = if self.may_have_dropped(reset_at, now) {
+        let dropping = self.may_have_dropped(reset_at, now);
+        let growth = if dropping {
             // The sum grew by the calls' costs and fell by what dropped, and only the difference is known. The costs
             // were at most their estimates; taking all of that as new makes it drop late, which is the safe mistake.
             (operating - known).max(self.in_flight).min(operating)
@@ -245,11 +295,19 @@ impl Counter {
         } else {
             operating - known
         };
-        self.shrink(known + growth - operating);
         if growth > DUST {
-            self.grow(growth, now);
+            let unsaid = if dropping { 0.0 } else { growth };
+            self.grow(growth, took.unwrap_or(unsaid).min(growth), now);
+        }
+        // So much has dropped for certain. Of the rest nobody knows: any of these calls may be the oldest now.
+        let certain = (known - operating).max(0.0);
+        self.shrink(certain);
+        let oldest = self.shrink(known + growth - operating - certain);
+        if let Some(front) = self.baskets.front_mut() {
+            front.first = front.first.min(oldest);
         }
         self.reset_at = reset_at.or(self.reset_at).filter(|_| !self.baskets.is_empty());
+        self.reset_passed = false;
         if let Some(reset_at) = reset_at {
             self.window = self.window.max(reset_at.duration_since(now));
         }
@@ -267,27 +325,38 @@ impl Counter {
         self.stale || passed || another
     }
 
-    fn grow(&mut self, seconds: f64, now: Timestamp) {
+    fn grow(&mut self, seconds: f64, first: f64, now: Timestamp) {
         let full = self.baskets.len() >= MAX_BASKETS;
         match self.baskets.back_mut() {
             Some(last) if full || last.at == now => {
                 last.seconds += seconds;
+                last.first = last.first.min(first);
                 last.at = now.max(last.at);
             }
-            Some(_) | None => self.baskets.push_back(Basket { at: now, seconds }),
+            Some(_) | None => self.baskets.push_back(Basket { at: now, seconds, first }),
         }
     }
 
-    fn shrink(&mut self, mut seconds: f64) {
-        while let Some(first) = self.baskets.front_mut()
+    /// Takes away the oldest seconds; the least that one of the calls they belonged to may have cost.
+    fn shrink(&mut self, mut seconds: f64) -> f64 {
+        let mut least = f64::INFINITY;
+        while let Some(front) = self.baskets.front().copied()
             && seconds > DUST
         {
-            if first.seconds > seconds + DUST {
-                first.seconds -= seconds;
-                return;
+            least = least.min(front.first);
+            if front.seconds <= seconds + DUST {
+                seconds -= front.seconds;
+                self.baskets.pop_front();
+                continue;
             }
-            seconds -= first.seconds;
-            self.baskets.pop_front();
+            // Calls drop whole: what is left here may be of the next one.
+            let next = self.baskets.get(1).map_or(f64::INFINITY, |next| next.first);
+            if let Some(front) = self.baskets.front_mut() {
+                front.seconds -= seconds;
+                front.first = front.first.min(next);
+            }
+            break;
         }
+        least
     }
 }

@@ -26,6 +26,7 @@ mod settle;
 pub mod survey;
 mod unchecked;
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -172,12 +173,15 @@ impl Engine {
     /// Starts the worker's lanes alone, for a command that drains without a service.
     pub fn spawn_worker(&self) {
         let size = Arc::new(Mutex::new(BatchSize::default()));
+        let handed_over = Arc::new(Mutex::new(VecDeque::new()));
         for index in 0..LANES {
             let (ctx, size) = (self.ctx.clone(), Arc::clone(&size));
+            let handed_over = Arc::clone(&handed_over);
             let lane = lane::Lane {
                 ctx,
                 index,
                 size,
+                handed_over,
                 claims: Mutex::default(),
                 failed_reads: AtomicU32::new(0),
                 resting_until: Mutex::new(Timestamp::MIN),

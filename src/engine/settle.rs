@@ -18,7 +18,7 @@ use crate::core::outcome::{
 use crate::core::retry;
 use crate::portal::{CallError, Class, Sent, Work, says_not_found};
 use crate::store::JobId;
-use crate::store::jobs::{self, Job};
+use crate::store::jobs::{self, CopyToKeep, Job};
 use crate::store::protections::{self, ProtectionReason};
 use crate::store::{control, events};
 
@@ -138,7 +138,7 @@ impl Settling<'_> {
                 LastLook::Spare(reason) => {
                     Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None }
                 }
-                LastLook::Delete(..) => self.delete_alone(job, answer).await?,
+                LastLook::Delete(..) => self.delete_alone(job, answer, None).await?,
             };
             self.settle(vec![(job.id, change)]).await?;
         }
@@ -151,9 +151,21 @@ impl Settling<'_> {
         Change::Unknown { settle_at, error: fault.to_string() }
     }
 
+    /// Deletes the lead of a job alone that a list had left out and `crm.item.get` found; nothing was sent for it yet.
+    pub(super) async fn delete_found(&self, doomed: &Doomed) -> Result<(), EngineError> {
+        let nothing_sent = Fault::new("", NOT_FOUND_ALONE);
+        let change = self.delete_alone(&doomed.job, &nothing_sent, doomed.copy.clone()).await?;
+        self.settle(vec![(doomed.job.id, explained(change, &doomed.why))]).await
+    }
+
     /// The lead is still there after an error inside a batch, where another lead's error can leak into this one's: it
     /// is deleted once more, alone, and that answer is final for the attempt.
-    async fn delete_alone(&self, job: &Job, before: &Fault) -> Result<Change, EngineError> {
+    async fn delete_alone(
+        &self,
+        job: &Job,
+        before: &Fault,
+        copy: Option<CopyToKeep>,
+    ) -> Result<Change, EngineError> {
         let permit = self.ctx.portal.permit(Work::Delete { leads: 1 }).await;
         // The permission may have taken long: what the lead holds now decides.
         let asked_at = self.ctx.clock.now();
@@ -176,7 +188,7 @@ impl Settling<'_> {
                 if stopped || events::any_change_since(db, &[lead_id], asked_at)? {
                     return Ok(Vec::new());
                 }
-                jobs::mark_sent(db, claim, &[(id, None)], sent_at)
+                jobs::mark_sent(db, claim, &[(id, copy)], sent_at)
             })
             .await?;
         // The commit took its time too, and nothing has left yet.

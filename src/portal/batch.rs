@@ -1,19 +1,23 @@
 //! Deleting many leads in one request: <https://apidocs.bitrix24.com/settings/how-to-call-rest-api/batch.html>.
 //!
 //! The invariants: every command is literal, since a reference that can't be resolved would become lead 1; every id
-//! asked gets exactly one reply; keys are `d` and the id, which PHP can't turn into a list; a reply with keys that were
-//! not asked for is another request's and says nothing about ours.
+//! asked gets exactly one reply; a reply with keys that were not asked for is another request's and says nothing about
+//! ours.
+
+mod request;
 
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
+
+pub use request::BatchRequest;
+pub(super) use request::query;
 
 use super::envelope::{self, Cost, Reply};
 use super::gate::batched;
-use super::leads::{GET, LIST, asked_for, deleted};
-use super::{CallError, LEADS, Permit, Portal, classify_delete};
+use super::leads::{LIST, asked_for, deleted};
+use super::{CallError, Permit, Portal, classify_delete};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{DeleteReply, Fault, Presence};
 use crate::core::rule::DeleteMethod;
@@ -23,19 +27,18 @@ pub(super) const BATCH: &str = "batch";
 /// The most commands a batch; the portal refuses further ones.
 pub(super) const MAX_COMMANDS: usize = 50;
 
-/// The key of the command that reads.
-const READ: &str = "r";
-
-/// What need not be encoded in a query (RFC 3986, unreserved).
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+/// What `crm.item.get` said about one lead in a batch, or why nothing could be said of it.
+pub type Asked = (LeadId, Result<Presence, Fault>);
 
 /// What a batch of deletions was answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchReply {
-    /// One for every id, in the order asked.
+    /// One for every lead to delete, in the order asked.
     pub replies: Vec<(LeadId, DeleteReply)>,
-    /// The leads that were to be read, or why they were not; `None` if none were.
-    pub read: Option<Result<Vec<Lead>, Fault>>,
+    /// One for every lead asked about, in the order asked.
+    pub presence: Vec<Asked>,
+    /// For every list asked for, its leads, or why they were not read.
+    pub lists: Vec<Result<Vec<Lead>, Fault>>,
     /// From sending to the complete reply, in seconds.
     pub seconds: f64,
     /// Seconds of each deletion by the portal's clock, where it said.
@@ -47,51 +50,36 @@ pub struct BatchReply {
 }
 
 impl Portal {
-    /// Deletes these leads, 1 to 50, in one request, and reads those of `then_read` with its last command, if any;
-    /// then both together may be 50 commands. The portal executes them in order and goes on after a failure.
+    /// Deletes leads in one request, which may ask about others and list the next ones as well. The portal executes the
+    /// commands in order and goes on after a failure.
     ///
     /// # Errors
     /// A [`CallError`] where the request failed as a whole; [`CallError::as_reply`] says what that makes of each lead.
     pub async fn delete_batch(
         &self,
         permit: Permit,
-        ids: &[LeadId],
-        then_read: &[LeadId],
+        request: &BatchRequest,
     ) -> Result<BatchReply, CallError> {
-        let distinct: BTreeSet<LeadId> = ids.iter().copied().collect();
-        let reading: BTreeSet<LeadId> = then_read.iter().copied().collect();
-        let commands = ids.len() + usize::from(!reading.is_empty());
-        if ids.is_empty()
-            || commands > MAX_COMMANDS
-            || distinct.len() != ids.len()
-            || reading.len() > super::PAGE
-        {
-            return Err(CallError::refused_here("a batch takes 1 to 50 commands for distinct leads"));
-        }
-        let limits = self.limits();
-        let method = limits.delete_method;
-        let params = json!({ "halt": 0, "cmd": commands_of(method, ids, &reading) });
-
+        request.check()?;
+        let method = self.limits().delete_method;
         let mut used = vec![batched(method.as_str()), BATCH.to_owned()];
-        if !reading.is_empty() {
+        if !request.lists().is_empty() {
             used.push(batched(LIST));
         }
         let flight = permit.start(&used);
+        let params = json!({ "halt": 0, "cmd": request.commands(method) });
         let sent_at = self.inner.clock.now();
         let mut exchange = self.exchange_once(BATCH, &params).await;
         let finished_at = self.inner.clock.now();
         let seconds = exchange.seconds;
         let mut parts = None;
         exchange.reply = exchange.reply.and_then(|mut reply| {
-            let mut read = Parts::read(&mut reply)?;
-            read.only_keys_of(&distinct, !reading.is_empty(), reply.status)?;
-            read.portal_now = reply.cost.finish();
-            parts = Some(read);
+            parts = Some(Parts::of(&mut reply, request)?);
             Ok(reply)
         });
-        let nested = parts.as_ref().map(|parts| parts.operating(method, ids)).unwrap_or_default();
+        let nested = parts.as_ref().map(|parts| parts.operating(method, request)).unwrap_or_default();
         if let Some(parts) = &parts {
-            self.learn_from(parts, method, ids);
+            self.learn_from(parts, method, request);
         }
         let reply = self.conclude(BATCH, exchange, flight, nested)?;
         let Some(mut parts) = parts else {
@@ -99,10 +87,17 @@ impl Portal {
         };
 
         self.inner.gate.took(seconds);
-        let delete_seconds = parts.delete_seconds(ids);
-        let replies = ids.iter().map(|id| (*id, self.reply_of(&mut parts, method, *id))).collect();
-        let read = (!reading.is_empty()).then(|| self.leads_of(&mut parts, &reading));
-        Ok(BatchReply { replies, read, seconds, delete_seconds, sent_at, finished_at })
+        let delete_seconds = parts.delete_seconds(request.delete());
+        let replies =
+            request.delete().iter().map(|id| (*id, self.reply_of(&mut parts, method, *id))).collect();
+        let presence = request.ask().iter().map(|id| (*id, self.presence_of(&mut parts, *id))).collect();
+        let lists = request
+            .lists()
+            .iter()
+            .enumerate()
+            .map(|(index, ids)| self.leads_of(&mut parts, index, ids))
+            .collect();
+        Ok(BatchReply { replies, presence, lists, seconds, delete_seconds, sent_at, finished_at })
     }
 
     /// Whether these leads, 1 to 50, exist, each by `crm.item.get`, in one request. Its `NOT_FOUND` is raised before any
@@ -110,38 +105,41 @@ impl Portal {
     ///
     /// # Errors
     /// A [`CallError`] where the request failed as a whole; what could not be said of one lead is its [`Fault`].
-    pub async fn presence(
-        &self,
-        ids: &[LeadId],
-    ) -> Result<Vec<(LeadId, Result<Presence, Fault>)>, CallError> {
-        let distinct: BTreeSet<LeadId> = ids.iter().copied().collect();
+    pub async fn presence(&self, ids: &[LeadId]) -> Result<Vec<Asked>, CallError> {
+        self.presence_timed(ids).await.map(|(found, _)| found)
+    }
+
+    /// [`Portal::presence`] with the moment at which the request left: the leads were read then or later.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn presence_timed(&self, ids: &[LeadId]) -> Result<(Vec<Asked>, Timestamp), CallError> {
         if let [one] = ids {
-            return Ok(vec![(*one, Ok(self.get(*one).await?))]);
+            let (presence, sent_at) = self.get_timed(*one).await?;
+            return Ok((vec![(*one, Ok(presence))], sent_at));
         }
-        if ids.is_empty() || ids.len() > MAX_COMMANDS || distinct.len() != ids.len() {
-            return Err(CallError::refused_here("a batch takes 1 to 50 commands for distinct leads"));
-        }
-        let command = |id: &LeadId| (key(*id), json!(format!("{GET}?entityTypeId={LEADS}&id={id}")));
-        let commands: Map<String, Value> = ids.iter().map(command).collect();
+        let request = BatchRequest::deleting(&[]).asking(ids);
+        request.check()?;
         let permit = self.permit(super::Work::Read).await;
         let flight = permit.start(&[]);
-        let mut exchange = self.exchange(BATCH, &json!({ "halt": 0, "cmd": commands })).await;
+        let params = json!({ "halt": 0, "cmd": request.commands(self.limits().delete_method) });
+        let sent_at = self.inner.clock.now();
+        let mut exchange = self.exchange(BATCH, &params).await;
         let mut parts = None;
         exchange.reply = exchange.reply.and_then(|mut reply| {
-            let read = Parts::read(&mut reply)?;
-            read.only_keys_of(&distinct, false, reply.status)?;
-            parts = Some(read);
+            parts = Some(Parts::of(&mut reply, &request)?);
             Ok(reply)
         });
         let reply = self.conclude(BATCH, exchange, flight, Vec::new())?;
         let Some(mut parts) = parts else {
             return Err(CallError::malformed(Some(reply.status), "a batch without its parts"));
         };
-        Ok(ids.iter().map(|id| (*id, self.presence_of(&mut parts, *id))).collect())
+        let found = ids.iter().map(|id| (*id, self.presence_of(&mut parts, *id))).collect();
+        Ok((found, sent_at))
     }
 
     fn presence_of(&self, parts: &mut Parts, id: LeadId) -> Result<Presence, Fault> {
-        let key = key(id);
+        let key = request::question(id);
         if let Some(error) = parts.errors.get(&key) {
             let fault = self.fault_of(error);
             return match fault.code.as_str() {
@@ -161,10 +159,12 @@ impl Portal {
         }
     }
 
-    fn learn_from(&self, parts: &Parts, method: DeleteMethod, ids: &[LeadId]) {
+    fn learn_from(&self, parts: &Parts, method: DeleteMethod, request: &BatchRequest) {
         let gate = &self.inner.gate;
-        for (key, method) in ids.iter().map(|id| (key(*id), method.as_str())).chain([(READ.to_owned(), LIST)])
-        {
+        let ids = request.delete();
+        let lists = || (0..request.lists().len()).map(request::list);
+        let deletions = ids.iter().map(|id| (request::deletion(*id), method.as_str()));
+        for (key, method) in deletions.chain(lists().map(|key| (key, LIST))) {
             if let Some(cost) = parts.cost(&key) {
                 gate.observe(&batched(method), &cost, parts.portal_now);
             }
@@ -182,13 +182,13 @@ impl Portal {
             let count = f64::from(u32::try_from(seconds.len()).unwrap_or(u32::MAX));
             gate.learn(method.as_str(), seconds.iter().sum::<f64>() / count);
         }
-        if let Some(seconds) = parts.cost(READ).and_then(|cost| cost.seconds) {
+        for seconds in lists().filter_map(|key| parts.cost(&key)?.seconds) {
             gate.learn(LIST, seconds);
         }
     }
 
     fn reply_of(&self, parts: &mut Parts, method: DeleteMethod, id: LeadId) -> DeleteReply {
-        let key = key(id);
+        let key = request::deletion(id);
         match (parts.results.get(&key), parts.errors.get(&key)) {
             (Some(result), None) => deleted(method, result),
             (None, Some(error)) => classify_delete(method, None, self.fault_of(error)),
@@ -203,11 +203,12 @@ impl Portal {
         }
     }
 
-    fn leads_of(&self, parts: &mut Parts, ids: &BTreeSet<LeadId>) -> Result<Vec<Lead>, Fault> {
-        if let Some(error) = parts.errors.get(READ) {
+    fn leads_of(&self, parts: &mut Parts, index: usize, ids: &BTreeSet<LeadId>) -> Result<Vec<Lead>, Fault> {
+        let key = request::list(index);
+        if let Some(error) = parts.errors.get(&key) {
             return Err(self.fault_of(error));
         }
-        let Some(result) = parts.results.remove(READ) else {
+        let Some(result) = parts.results.remove(&key) else {
             return Err(Fault::new("<not executed>", "the batch's reply does not mention the list"));
         };
         asked_for(result, ids).map_err(|why| Fault::new("<malformed>", why))
@@ -241,16 +242,15 @@ impl Parts {
         Ok(Parts { results, errors, times, portal_now: None })
     }
 
-    fn only_keys_of(&self, ids: &BTreeSet<LeadId>, reading: bool, status: u16) -> Result<(), CallError> {
-        let expected = |key: &String| {
-            let id = key.strip_prefix('d').and_then(|id| id.parse::<LeadId>().ok());
-            (reading && key == READ) || id.is_some_and(|id| ids.contains(&id) && *key == self::key(id))
-        };
-        if self.results.keys().chain(self.errors.keys()).all(expected) {
-            Ok(())
-        } else {
-            Err(CallError::malformed(Some(status), "a batch's reply with keys that were not asked for"))
+    /// The parts of the reply to this request; a key that it does not have is another's.
+    fn of(reply: &mut Reply, request: &BatchRequest) -> Result<Parts, CallError> {
+        let mut parts = Parts::read(reply)?;
+        if !parts.results.keys().chain(parts.errors.keys()).all(|key| request.has(key)) {
+            let why = "a batch's reply with keys that were not asked for";
+            return Err(CallError::malformed(Some(reply.status), why));
         }
+        parts.portal_now = reply.cost.finish();
+        Ok(parts)
     }
 
     pub(super) fn cost(&self, key: &str) -> Option<Cost> {
@@ -260,7 +260,7 @@ impl Parts {
     /// Seconds of each deletion: what the portal says it took, or else by how much the method's sum grew. The sums
     /// are put in order first, since the portal need not execute in the order of `ids`.
     fn delete_seconds(&self, ids: &[LeadId]) -> Vec<f64> {
-        let costs: Vec<Cost> = ids.iter().filter_map(|id| self.cost(&key(*id))).collect();
+        let costs: Vec<Cost> = ids.iter().filter_map(|id| self.cost(&request::deletion(*id))).collect();
         let said: Vec<f64> = costs.iter().filter_map(|cost| cost.seconds).collect();
         if !said.is_empty() {
             return said;
@@ -271,52 +271,12 @@ impl Parts {
     }
 
     /// The last sums reported for the methods inside.
-    fn operating(&self, method: DeleteMethod, ids: &[LeadId]) -> Vec<(&'static str, f64)> {
-        let sums = ids.iter().filter_map(|id| self.cost(&key(*id)).and_then(|cost| cost.operating));
-        let last = sums.max_by(f64::total_cmp);
-        let read = self.cost(READ).and_then(|cost| cost.operating);
-        let deletion = last.map(|sum| (method.as_str(), sum));
-        deletion.into_iter().chain(read.map(|sum| (LIST, sum))).collect()
+    fn operating(&self, method: DeleteMethod, request: &BatchRequest) -> Vec<(&'static str, f64)> {
+        let sum = |key: String| self.cost(&key).and_then(|cost| cost.operating);
+        let deletion = request.delete().iter().filter_map(|id| sum(request::deletion(*id)));
+        let list = (0..request.lists().len()).filter_map(|index| sum(request::list(index)));
+        let deletion = deletion.max_by(f64::total_cmp).map(|sum| (method.as_str(), sum));
+        let list = list.max_by(f64::total_cmp).map(|sum| (LIST, sum));
+        deletion.into_iter().chain(list).collect()
     }
-}
-
-fn key(id: LeadId) -> String {
-    format!("d{id}")
-}
-
-fn commands_of(method: DeleteMethod, ids: &[LeadId], reading: &BTreeSet<LeadId>) -> Map<String, Value> {
-    let mut commands = Map::new();
-    for id in ids {
-        let command = match method {
-            DeleteMethod::Lead => query(method.as_str(), &[("id", &id.to_string())]),
-            DeleteMethod::Item => {
-                query(method.as_str(), &[("entityTypeId", &LEADS.to_string()), ("id", &id.to_string())])
-            }
-        };
-        commands.insert(key(*id), Value::from(command));
-    }
-    if !reading.is_empty() {
-        let leads = LEADS.to_string();
-        let ids: Vec<(String, String)> = reading
-            .iter()
-            .enumerate()
-            .map(|(index, id)| (format!("filter[@id][{index}]"), id.to_string()))
-            .collect();
-        let mut pairs = vec![("entityTypeId", leads.as_str()), ("select[0]", "*"), ("select[1]", "ufCrm_*")];
-        pairs.extend(ids.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-        pairs.extend([("order[id]", "ASC"), ("start", "-1")]);
-        commands.insert(READ.to_owned(), Value::from(query(LIST, &pairs)));
-    }
-    commands
-}
-
-/// `method?name=value&…`, encoded once, as a JSON body wants it.
-pub(super) fn query(method: &str, pairs: &[(&str, &str)]) -> String {
-    let encoded: Vec<String> = pairs
-        .iter()
-        .map(|(name, value)| {
-            format!("{}={}", utf8_percent_encode(name, PLAIN), utf8_percent_encode(value, PLAIN))
-        })
-        .collect();
-    format!("{method}?{}", encoded.join("&"))
 }

@@ -41,6 +41,12 @@ pub enum Work {
         /// How many leads.
         leads: usize,
     },
+    /// The same for as many leads as the budgets have left, at least one: what is left is used rather than kept until
+    /// a whole batch fits. [`Permit::leads`] says how many it became.
+    DeleteUpTo {
+        /// How many leads at most.
+        leads: usize,
+    },
     /// A request that only reads. The reads of [`super::Portal`] take such a permit by themselves.
     Read,
 }
@@ -88,6 +94,7 @@ struct State {
 pub struct Permit {
     gate: Arc<Gate>,
     held: Vec<Held>,
+    leads: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -225,29 +232,36 @@ impl Gate {
 
     /// Waits for the right to list so many pages in one batch.
     pub(super) async fn chain(self: &Arc<Gate>, pages: usize) -> Permit {
-        let wanted = self.state().chain(pages);
-        let permit = self.hold(wanted).await;
+        let permit = self.hold(|state, _| (state.chain(pages), 0)).await;
         self.place_in(&self.listings).await;
         permit
     }
 
     async fn hold_alone(self: &Arc<Gate>, method: &str) -> Permit {
-        let seconds = self.state().cost(method);
-        let wanted = Wanted {
-            held: vec![Held { counter: method.to_owned(), seconds }],
-            checked: vec![Held { counter: batched(method), seconds }],
-        };
-        self.hold(wanted).await
+        self.hold(|state, _| (state.call_alone(method), 0)).await
+    }
+
+    /// How many deletions a request could hold now, by the budgets alone: 0 to `leads`.
+    pub(super) fn deletions(&self, leads: usize) -> usize {
+        let now = self.clock.now();
+        self.state().deletions_that_fit(leads, now)
     }
 
     /// Waits for the right to send a request.
     pub(super) async fn permit(self: &Arc<Gate>, what: Work) -> Permit {
         let permit = match what {
-            Work::Read => Permit { gate: Arc::clone(self), held: Vec::new() },
+            Work::Read => Permit { gate: Arc::clone(self), held: Vec::new(), leads: 0 },
             Work::Delete { leads } => {
                 let _turn = self.deletions.lock().await;
-                let wanted = self.state().deletion(leads);
-                self.hold(wanted).await
+                self.hold(|state, _| (state.deletion(leads), leads)).await
+            }
+            Work::DeleteUpTo { leads } => {
+                let _turn = self.deletions.lock().await;
+                self.hold(|state, now| {
+                    let leads = state.deletions_that_fit(leads, now).max(1);
+                    (state.deletion(leads), leads)
+                })
+                .await
             }
         };
         self.place().await;
@@ -256,13 +270,19 @@ impl Gate {
 
     /// Waits until all these estimates fit, and takes them together: holding one while waiting for another would keep
     /// others from the first.
-    async fn hold(self: &Arc<Gate>, wanted: Wanted) -> Permit {
+    async fn hold(self: &Arc<Gate>, wanted: impl Fn(&State, Timestamp) -> (Wanted, usize)) -> Permit {
         loop {
             // Registered before looking, so that a change between the look and the wait is not missed.
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let Err(at) = self.state().try_hold(&wanted, self.clock.now()) else {
-                return Permit { gate: Arc::clone(self), held: wanted.held };
+            let now = self.clock.now();
+            let at = {
+                let mut state = self.state();
+                let (wanted, leads) = wanted(&state, now);
+                match state.try_hold(&wanted, now) {
+                    Ok(()) => return Permit { gate: Arc::clone(self), held: wanted.held, leads },
+                    Err(at) => at,
+                }
             };
             tokio::select! {
                 () = self.clock.sleep_until(at) => {}
@@ -322,7 +342,8 @@ impl Gate {
         if let Some(operating) = cost.operating {
             let now = self.clock.now();
             let mut state = self.state();
-            state.operating.observe(counter, operating, cost.reset_at(now, portal_now), now);
+            let reset_at = cost.reset_at(now, portal_now);
+            state.operating.observe(counter, operating, reset_at, cost.seconds, now);
             state.changes += 1;
             drop(state);
             self.changed.notify_waiters();
@@ -346,6 +367,14 @@ impl Gate {
 impl State {
     fn cost(&self, method: &str) -> f64 {
         self.costs.get(method).copied().unwrap_or(FIRST_ESTIMATE)
+    }
+
+    fn call_alone(&self, method: &str) -> Wanted {
+        let seconds = self.cost(method);
+        Wanted {
+            held: vec![Held { counter: method.to_owned(), seconds }],
+            checked: vec![Held { counter: batched(method), seconds }],
+        }
     }
 
     fn chain(&self, pages: usize) -> Wanted {
@@ -383,6 +412,24 @@ impl State {
         wanted
     }
 
+    /// How many deletions, `leads` at most, the room in all the counters has space for.
+    fn deletions_that_fit(&self, leads: usize, now: Timestamp) -> usize {
+        let method = self.limits.delete_method.as_str();
+        let alone = self.operating.room(method, now);
+        let mut room = alone.min(self.operating.room(&batched(method), now));
+        if self.operating.is_charged(super::batch::BATCH) {
+            let reading = self.cost(super::leads::LIST);
+            room = room.min(self.operating.room(super::batch::BATCH, now) - reading);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a cast of a float saturates, and what is below nothing becomes 0"
+        )]
+        let fit = (room / self.cost(method)) as usize;
+        fit.min(leads)
+    }
+
     fn try_hold(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(), Timestamp> {
         for held in &wanted.checked {
             self.operating.check(&held.counter, held.seconds, now)?;
@@ -400,6 +447,11 @@ impl State {
 }
 
 impl Permit {
+    /// How many leads a request with this permit may delete; 0 if it only reads.
+    pub fn leads(&self) -> usize {
+        self.leads
+    }
+
     /// The request goes out now and costs these counters; what else was held is given back.
     pub(super) fn start(mut self, used: &[String]) -> Flight {
         let (ours, others): (Vec<Held>, Vec<Held>) =

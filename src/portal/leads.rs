@@ -102,8 +102,16 @@ impl Portal {
     /// # Errors
     /// Every [`CallError`] but the item's own `NOT_FOUND` and `ACCESS_DENIED`, which are answers.
     pub async fn get(&self, id: LeadId) -> Result<Presence, CallError> {
-        match self.read(GET, &json!({ "entityTypeId": LEADS, "id": id })).await {
-            Ok(mut reply) => {
+        self.get_timed(id).await.map(|(presence, _)| presence)
+    }
+
+    /// [`Portal::get`] with the moment at which the request left: the lead was read then or later.
+    pub(super) async fn get_timed(&self, id: LeadId) -> Result<(Presence, Timestamp), CallError> {
+        let permit = self.inner.gate.read(GET).await;
+        let sent_at = self.inner.clock.now();
+        let reply = self.read_with(permit, GET, &json!({ "entityTypeId": LEADS, "id": id })).await;
+        let presence = match reply {
+            Ok((mut reply, _)) => {
                 let item = reply.result.get_mut("item").map(Value::take).unwrap_or_default();
                 match Lead::from_item(item) {
                     Ok(lead) if lead.id == id => Ok(Presence::Present(lead)),
@@ -116,7 +124,8 @@ impl Portal {
             Err(error) if is_items_own(&error, "NOT_FOUND") => Ok(Presence::Gone),
             Err(error) if is_items_own(&error, "ACCESS_DENIED") => Ok(Presence::Unreadable(error.fault)),
             Err(error) => Err(error),
-        }
+        };
+        Ok((presence?, sent_at))
     }
 
     /// How many leads the webhook may read.

@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use auth::{Access, OAuthOptions, Vault};
-pub use batch::BatchReply;
+pub use batch::{Asked, BatchReply, BatchRequest};
 pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy, says_not_found};
 pub use gate::{Permit, Work};
 pub use http::{HttpClient, NoClient, Transport};
@@ -188,6 +188,11 @@ impl Portal {
     /// budget. May be abandoned at any time. Take the permit first, record the claim, then send at once.
     pub async fn permit(&self, what: Work) -> Permit {
         self.inner.gate.permit(what).await
+    }
+
+    /// How many deletions, `leads` at most, the operating budgets have room for now.
+    pub fn room_for_deletions(&self, leads: usize) -> usize {
+        self.inner.gate.deletions(leads)
     }
 
     /// A call that reads, with a permit of its own.
@@ -362,7 +367,7 @@ mod tests {
         let portal = |portal: Portal| {
             sendable(async move {
                 let permit = portal.permit(Work::Delete { leads: 1 }).await;
-                let _ = portal.delete_batch(permit, &[], &[]).await;
+                let _ = portal.delete_batch(permit, &BatchRequest::deleting(&[])).await;
                 let _ = portal.probe().await;
             });
         };

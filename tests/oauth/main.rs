@@ -20,7 +20,7 @@ use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::{DeleteReply, Presence};
 use b24_janitor::core::rule::PortalLimits;
 use b24_janitor::portal::{
-    Access, Class, OAuthOptions, Portal, PortalOptions, Sent, Tokens, Transport, Vault, Work,
+    Access, BatchRequest, Class, OAuthOptions, Portal, PortalOptions, Sent, Tokens, Transport, Vault, Work,
 };
 use b24_janitor::sandbox::{Lead, OauthApp, Sandbox, SandboxOptions};
 use http_body_util::BodyExt;
@@ -299,14 +299,20 @@ async fn a_deletion_that_meets_an_expired_token_is_not_repeated_behind_the_calle
     portal.probe().await.unwrap();
     advance(HOUR).await;
     let permit = portal.permit(Work::Delete { leads: 2 }).await;
-    let error = portal.delete_batch(permit, &[id(1), id(2)], &[id(3)]).await.unwrap_err();
+    let error = portal
+        .delete_batch(permit, &BatchRequest::deleting(&[id(1), id(2)]).listing(&[id(3)]))
+        .await
+        .unwrap_err();
     assert_eq!((error.class, error.sent), (Class::Retry, Sent::No));
     assert!(matches!(error.as_reply(), DeleteReply::Busy(_)));
     assert_eq!((sandbox.lead_count(), safe.diary.count("renew")), (10, 2), "what was read is too old now");
     let permit = portal.permit(Work::Delete { leads: 2 }).await;
-    let reply = portal.delete_batch(permit, &[id(1), id(2)], &[id(3)]).await.unwrap();
+    let reply = portal
+        .delete_batch(permit, &BatchRequest::deleting(&[id(1), id(2)]).listing(&[id(3)]))
+        .await
+        .unwrap();
     assert!(reply.replies.iter().all(|(_, reply)| *reply == DeleteReply::Deleted), "{reply:?}");
-    assert_eq!(reply.read.unwrap().unwrap().len(), 1);
+    assert_eq!(reply.lists.into_iter().next().unwrap().unwrap().len(), 1);
     advance(HOUR).await;
     let permit = portal.permit(Work::Delete { leads: 1 }).await;
     portal.delete_one(permit, id(4)).await.unwrap_err();

@@ -160,3 +160,74 @@ async fn a_lead_revived_while_the_look_before_its_lone_deletion_was_on_its_way_i
     assert!(world.exists(lead), "it was deleted on a reading of 20 seconds ago");
     assert_eq!(world.outcome(lead).await, Some(Outcome::Spared));
 }
+
+/// Drains about 600 leads, of which a colleague has deleted every `nth`; how many requests that took.
+async fn requests_with_every_nth_gone(nth: usize) -> u64 {
+    let world = World::with(SandboxOptions { leads: 2000, ..SandboxOptions::default() }, &nightly()).await;
+    let leads = world.sandbox.ids_where(junk);
+    world.deafen();
+    world.pause(true).await;
+    world.run("junk").await;
+    let gone: Vec<u32> = leads.iter().copied().step_by(nth).collect();
+    for lead in &gone {
+        world.sandbox.colleague_delete(*lead);
+    }
+    let before = world.sandbox.stats().requests;
+    world.pause(false).await;
+    world.settled(HOUR).await;
+    let left: Vec<u32> = leads.iter().copied().filter(|lead| !gone.contains(lead)).collect();
+    world.assert_only_deleted(&left);
+    let counts = world.counts().await;
+    assert_eq!((counts.deleted, counts.already_gone), (left.len() as u64, gone.len() as u64));
+    world.assert_within_limits();
+    world.sandbox.stats().requests - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn leads_that_are_gone_meanwhile_cost_no_requests_of_their_own() {
+    let only_the_first = requests_with_every_nth_gone(10_000).await;
+    let five_percent = requests_with_every_nth_gone(20).await;
+    assert!(five_percent <= only_the_first, "{five_percent} requests instead of {only_the_first}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_a_list_leaves_out_and_a_question_finds_is_judged_like_any_other() {
+    let mut world = World::new(0, &nightly()).await;
+    let leads: Vec<u32> = (0..5).map(|_| world.lead("JUNK")).collect();
+    world.deafen();
+    let (found, revived) = (leads[1], leads[3]);
+    let sandbox = world.sandbox.clone();
+    world.tap(true, Seen::reads, 0, {
+        let sandbox = sandbox.clone();
+        move || {
+            sandbox.hide(found);
+            sandbox.hide(revived);
+            Box::pin(std::future::ready(()))
+        }
+    });
+    world.tap(true, Seen::deletes, 0, move || {
+        sandbox.permit(found);
+        sandbox.permit(revived);
+        sandbox.colleague_update(revived, |lead| lead.stage = "IN_PROCESS".into());
+        Box::pin(std::future::ready(()))
+    });
+    world.run("junk").await;
+    world.settled(HOUR).await;
+    assert!(world.taps_are_used());
+    world.assert_only_deleted(&[leads[0], found, leads[2], leads[4]]);
+    assert_eq!(world.outcome(revived).await, Some(Outcome::Spared));
+    assert!(world.copy(found).await.is_some(), "deleted without a copy");
+    world.assert_adds_up().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lead_that_the_webhook_may_not_read_is_spared_beside_others_that_are_deleted() {
+    let mut world = World::new(0, &nightly().replace("mode: delete", "mode: delete, grace_period: 1h")).await;
+    let leads: Vec<u32> = (0..4).map(|_| world.lead("JUNK")).collect();
+    world.run("junk").await;
+    world.sandbox.hide(leads[2]);
+    world.settled(2 * HOUR).await;
+    assert_eq!(world.outcome(leads[2]).await, Some(Outcome::Spared));
+    world.assert_only_deleted(&[leads[0], leads[1], leads[3]]);
+    world.assert_adds_up().await;
+}

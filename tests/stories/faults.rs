@@ -188,14 +188,13 @@ async fn what_was_read_seconds_ago_is_read_again_before_anything_is_deleted() {
     }
 }
 
-/// Drains about 2,000 leads; how many requests that took, and how many of them a fault struck.
+/// Lists and drains about 2,000 leads; how many requests that took, and how many of them a fault struck.
 async fn requests_of_a_long_drain(probability: f64) -> (u64, u64) {
     let options = SandboxOptions { leads: 6600, ..SandboxOptions::default() };
     let world = World::with(options, &nightly()).await;
     let expected = world.sandbox.ids_where(junk);
     assert!(expected.len() > 1900, "{}", expected.len());
     world.run("junk").await;
-    let listed = world.sandbox.stats().requests;
     for kind in [
         FaultKind::Drop,
         FaultKind::Refuse,
@@ -212,16 +211,15 @@ async fn requests_of_a_long_drain(probability: f64) -> (u64, u64) {
     world.assert_only_deleted(&expected);
     assert_eq!(world.counts().await.deleted, expected.len() as u64);
     let stats = world.sandbox.stats();
-    (stats.requests - listed, stats.faults)
+    (stats.requests, stats.faults)
 }
 
 #[tokio::test(start_paused = true)]
 async fn faults_make_no_storm_of_requests() {
     let (calm, none) = requests_of_a_long_drain(0.0).await;
     assert_eq!(none, 0);
-    let (requests, faults) = requests_of_a_long_drain(0.012).await;
+    let (requests, faults) = requests_of_a_long_drain(0.008).await;
     assert!(faults >= 3, "{faults} faults test nothing");
-    // What a fault costs: the request itself, its repetition, and a reading that would have come with the answer.
-    let most = calm * 11 / 10 + 3 * faults;
+    let most = calm * 12 / 10 + faults;
     assert!(requests <= most, "{requests} requests, {faults} of them struck; without faults {calm}");
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use axum::routing::post;
 use b24_janitor::core::outcome::{DeleteReply, Fault};
 use b24_janitor::core::rule::DeleteMethod;
-use b24_janitor::portal::{Class, Work};
+use b24_janitor::portal::{BatchRequest, Class, Work};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -128,7 +128,7 @@ async fn pages_and_redirects_are_never_success() {
         let server = answering("batch", html(status)).await;
         let portal = portal_at(&server.uri(), DeleteMethod::Lead);
         let permit = portal.permit(Work::Delete { leads: 1 }).await;
-        let error = portal.delete_batch(permit, &ids(&[7]), &[]).await.unwrap_err();
+        let error = portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[7]))).await.unwrap_err();
         assert_eq!(verdict(&error), expected, "HTML under {status}");
         assert_eq!(kind(&error.as_reply()), "Unknown", "HTML under {status}");
     }
@@ -201,9 +201,9 @@ async fn every_answer_to_a_deletion_in_a_batch_is_taken_for_what_it_is() {
             let server = answering("batch", ok(body)).await;
             let portal = portal_at(&server.uri(), delete_method);
             let permit = portal.permit(Work::Delete { leads: 1 }).await;
-            let reply = portal.delete_batch(permit, &ids(&[7]), &[]).await.unwrap();
+            let reply = portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[7]))).await.unwrap();
             assert_eq!(kind(&reply.replies[0].1), *expected, "{code} {text}, {}", delete_method.as_str());
-            assert_eq!(reply.read, None);
+            assert!(reply.lists.is_empty());
         }
     }
 }
@@ -245,7 +245,7 @@ async fn a_batch_answers_for_every_id_and_for_nothing_else() {
         ("a list of results", json!({ "result": [[], []], "result_error": [] }), Err("Malformed?")),
         (
             "an unasked list",
-            json!({ "result": { "d1": [], "r": {} }, "result_error": [] }),
+            json!({ "result": { "d1": [], "r0": {} }, "result_error": [] }),
             Err("Malformed?"),
         ),
         ("a key in disguise", json!({ "result": { "d01": [] }, "result_error": [] }), Err("Malformed?")),
@@ -257,7 +257,7 @@ async fn a_batch_answers_for_every_id_and_for_nothing_else() {
         let server = answering("batch", ok(json!({ "result": result }))).await;
         let portal = portal_at(&server.uri(), DeleteMethod::Item);
         let permit = portal.permit(Work::Delete { leads: 2 }).await;
-        match (portal.delete_batch(permit, &ids(&[1, 2]), &[]).await, expected) {
+        match (portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[1, 2]))).await, expected) {
             (Ok(reply), Ok(kinds)) => {
                 let got: Vec<&str> = reply.replies.iter().map(|(_, reply)| kind(reply)).collect();
                 assert_eq!(got, kinds, "{name}");
@@ -271,14 +271,14 @@ async fn a_batch_answers_for_every_id_and_for_nothing_else() {
 #[tokio::test]
 async fn the_list_in_a_batch_fails_by_itself() {
     let cases = [
-        (json!({ "d1": [], "r": { "items": [{ "id": 5 }] } }), json!([]), Ok(1)),
-        (json!({ "d1": [], "r": { "items": [] } }), json!([]), Ok(0)),
-        (json!({ "d1": [], "r": { "items": [{ "id": 6 }] } }), json!([]), Err("<malformed>")),
-        (json!({ "d1": [], "r": [] }), json!([]), Err("<malformed>")),
+        (json!({ "d1": [], "r0": { "items": [{ "id": 5 }] } }), json!([]), Ok(1)),
+        (json!({ "d1": [], "r0": { "items": [] } }), json!([]), Ok(0)),
+        (json!({ "d1": [], "r0": { "items": [{ "id": 6 }] } }), json!([]), Err("<malformed>")),
+        (json!({ "d1": [], "r0": [] }), json!([]), Err("<malformed>")),
         (json!({ "d1": [] }), json!([]), Err("<not executed>")),
         (
             json!({ "d1": [] }),
-            json!({ "r": { "error": "OPERATION_TIME_LIMIT", "error_description": "x" } }),
+            json!({ "r0": { "error": "OPERATION_TIME_LIMIT", "error_description": "x" } }),
             Err("OPERATION_TIME_LIMIT"),
         ),
     ];
@@ -287,9 +287,12 @@ async fn the_list_in_a_batch_fails_by_itself() {
         let server = answering("batch", ok(body)).await;
         let portal = portal_at(&server.uri(), DeleteMethod::Item);
         let permit = portal.permit(Work::Delete { leads: 1 }).await;
-        let reply = portal.delete_batch(permit, &ids(&[1]), &ids(&[5])).await.unwrap();
+        let reply = portal
+            .delete_batch(permit, &BatchRequest::deleting(&ids(&[1])).listing(&ids(&[5])))
+            .await
+            .unwrap();
         assert_eq!(reply.replies, vec![(id(1), DeleteReply::Deleted)]);
-        match (reply.read.unwrap(), expected) {
+        match (reply.lists.into_iter().next().unwrap(), expected) {
             (Ok(leads), Ok(count)) => assert_eq!(leads.len(), count),
             (Err(fault), Err(code)) => assert_eq!(fault.code, code),
             (read, _) => panic!("{read:?}"),
@@ -308,7 +311,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
         Just("d1"),
         Just("d2"),
-        Just("r"),
+        Just("r0"),
         Just("error"),
         Just("error_description"),
         Just("items"),
@@ -349,7 +352,7 @@ proptest! {
             }));
             let portal = in_process(router, limits(DeleteMethod::Lead));
             let permit = portal.permit(Work::Delete { leads: 2 }).await;
-            portal.delete_batch(permit, &ids(&[1, 2]), &ids(&[3])).await
+            portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[1, 2])).listing(&ids(&[3]))).await
         });
         if let Ok(reply) = replies {
             prop_assert_eq!(status, 200);

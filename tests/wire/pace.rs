@@ -10,7 +10,7 @@ use axum::routing::post;
 use b24_janitor::clock::Clock;
 use b24_janitor::core::outcome::DeleteReply;
 use b24_janitor::core::rule::PortalLimits;
-use b24_janitor::portal::{CallRecord, Class, Portal, PortalOptions, Transport, Work};
+use b24_janitor::portal::{BatchRequest, CallRecord, Class, Portal, PortalOptions, Transport, Work};
 use serde_json::{Value, json};
 
 use super::{id, ids, in_process, json_response, options};
@@ -65,7 +65,7 @@ fn batch_reply(operating: f64, ahead: f64) -> Value {
 async fn a_deletion_that_would_pass_the_operating_budget_waits_and_reads_go_on() {
     let portal = in_process(always(batch_reply(479.9, 300.0)), PortalLimits::default());
     let permit = portal.permit(Work::Delete { leads: 1 }).await;
-    portal.delete_batch(permit, &ids(&[1]), &[]).await.unwrap();
+    portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[1]))).await.unwrap();
     let started = tokio::time::Instant::now();
     drop(portal.permit(Work::Read).await);
     assert!(started.elapsed() < Duration::from_millis(10));
@@ -79,7 +79,7 @@ async fn a_deletion_that_would_pass_the_operating_budget_waits_and_reads_go_on()
 async fn what_batches_have_used_holds_back_a_deletion_alone_and_the_other_way_round() {
     let portal = in_process(always(batch_reply(479.9, 300.0)), PortalLimits::default());
     let permit = portal.permit(Work::Delete { leads: 2 }).await;
-    portal.delete_batch(permit, &ids(&[1]), &[]).await.unwrap();
+    portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[1]))).await.unwrap();
     let started = tokio::time::Instant::now();
     drop(portal.permit(Work::Delete { leads: 1 }).await);
     assert!(started.elapsed().as_secs() >= 300);
@@ -99,7 +99,7 @@ async fn a_paused_method_in_a_batch_holds_back_the_next_deletion() {
     let body = json!({ "result": { "result": [], "result_error": { "d1": error } } });
     let portal = in_process(always(body), PortalLimits::default());
     let permit = portal.permit(Work::Delete { leads: 1 }).await;
-    let reply = portal.delete_batch(permit, &ids(&[1]), &[]).await.unwrap();
+    let reply = portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[1]))).await.unwrap();
     assert!(matches!(reply.replies[0].1, DeleteReply::MethodPaused(_)));
     let started = tokio::time::Instant::now();
     let _permit = portal.permit(Work::Delete { leads: 1 }).await;
@@ -127,6 +127,31 @@ async fn permits_in_flight_count_and_a_dropped_one_frees_the_next() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_request_may_shrink_to_what_is_left_of_the_budget_and_never_past_it() {
+    let limits = PortalLimits { method_seconds: 30.0, ..PortalLimits::default() };
+    let portal = in_process(always(batch_reply(0.0, 0.0)), limits);
+    // Half a second each, the first estimate: 60 fit.
+    let first = portal.permit(Work::DeleteUpTo { leads: 49 }).await;
+    assert_eq!(first.leads(), 49);
+    assert_eq!(portal.room_for_deletions(49), 11);
+    let second = portal.permit(Work::DeleteUpTo { leads: 49 }).await;
+    assert_eq!(second.leads(), 11);
+    assert_eq!(portal.room_for_deletions(49), 0);
+    let third = tokio::time::timeout(Duration::from_secs(1), portal.permit(Work::DeleteUpTo { leads: 49 }));
+    assert!(third.await.is_err(), "nothing is left");
+    drop(second);
+    assert_eq!(portal.permit(Work::DeleteUpTo { leads: 5 }).await.leads(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_longer_than_the_whole_budget_goes_out_alone() {
+    let limits = PortalLimits { method_seconds: 0.1, ..PortalLimits::default() };
+    let portal = in_process(always(batch_reply(0.0, 0.0)), limits);
+    assert_eq!(portal.room_for_deletions(49), 0);
+    assert_eq!(portal.permit(Work::DeleteUpTo { leads: 49 }).await.leads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_exchange_is_observed() {
     let records: Arc<Mutex<Vec<CallRecord>>> = Arc::default();
     let seen = Arc::clone(&records);
@@ -140,7 +165,7 @@ async fn every_exchange_is_observed() {
         },
     );
     let permit = portal.permit(Work::Delete { leads: 1 }).await;
-    portal.delete_batch(permit, &ids(&[1]), &[]).await.unwrap();
+    portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[1]))).await.unwrap();
     portal.get(id(1)).await.unwrap_err();
     let records = records.lock().unwrap();
     let told: Vec<_> = records.iter().map(|record| (record.method, record.result)).collect();

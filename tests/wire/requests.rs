@@ -2,7 +2,7 @@
 
 use b24_janitor::core::outcome::{DeleteReply, Presence};
 use b24_janitor::core::rule::DeleteMethod;
-use b24_janitor::portal::{Class, Sent, Work};
+use b24_janitor::portal::{BatchRequest, Class, Sent, Work};
 use serde_json::{Map, Value, json};
 use wiremock::matchers::{body_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -105,7 +105,7 @@ async fn a_batch_deletes_with_literal_ids_and_reads_the_next_leads_last() {
         let server = answering(
             "batch",
             ok(json!({ "result": {
-                "result": { "d3": done, "d12": done, "r": { "items": [{ "id": 21 }] } },
+                "result": { "d3": done, "d12": done, "r0": { "items": [{ "id": 21 }] } },
                 "result_error": [],
                 "result_time": {
                     "d3": { "processing": 0.25, "operating": 1.5, "operating_reset_at": 1_705_765_533 },
@@ -116,9 +116,12 @@ async fn a_batch_deletes_with_literal_ids_and_reads_the_next_leads_last() {
         .await;
         let portal = portal_at(&server.uri(), delete_method);
         let permit = portal.permit(Work::Delete { leads: 2 }).await;
-        let reply = portal.delete_batch(permit, &ids(&[12, 3]), &ids(&[21, 20])).await.unwrap();
+        let reply = portal
+            .delete_batch(permit, &BatchRequest::deleting(&ids(&[12, 3])).listing(&ids(&[21, 20])))
+            .await
+            .unwrap();
         assert_eq!(reply.replies, vec![(id(12), DeleteReply::Deleted), (id(3), DeleteReply::Deleted)]);
-        assert_eq!(reply.read.unwrap().unwrap()[0].id, id(21));
+        assert_eq!(reply.lists.into_iter().next().unwrap().unwrap()[0].id, id(21));
         assert_eq!(reply.delete_seconds, vec![0.5, 0.25]);
         assert!(reply.sent_at <= reply.finished_at);
 
@@ -129,14 +132,53 @@ async fn a_batch_deletes_with_literal_ids_and_reads_the_next_leads_last() {
             json!({ "halt": 0, "cmd": {
                 "d3": d3,
                 "d12": d12,
-                "r": "crm.item.list?entityTypeId=1&select%5B0%5D=%2A&select%5B1%5D=ufCrm_%2A\
+                "r0": "crm.item.list?entityTypeId=1&select%5B0%5D=%2A&select%5B1%5D=ufCrm_%2A\
                       &filter%5B%40id%5D%5B0%5D=20&filter%5B%40id%5D%5B1%5D=21&order%5Bid%5D=ASC&start=-1",
             } })
         );
         let text = String::from_utf8(request.body.clone()).unwrap();
-        assert!(text.find("\"r\":").unwrap() > text.rfind("\"d").unwrap(), "the list comes last: {text}");
+        assert!(text.find("\"r0\":").unwrap() > text.rfind("\"d").unwrap(), "the list comes last: {text}");
         assert!(!text.contains("$result"));
     }
+}
+
+#[tokio::test]
+async fn a_batch_deletes_then_asks_then_lists_and_each_answer_finds_its_question() {
+    let server = answering(
+        "batch",
+        ok(json!({ "result": {
+            "result": {
+                "d3": true,
+                "g6": { "item": { "id": 6, "stageId": "JUNK" } },
+                "r0": { "items": [{ "id": 21 }] },
+                "r1": { "items": [] },
+            },
+            "result_error": { "g5": { "error": "NOT_FOUND", "error_description": "Element was not found" } },
+        } })),
+    )
+    .await;
+    let portal = portal_at(&server.uri(), DeleteMethod::Lead);
+    let permit = portal.permit(Work::Delete { leads: 1 }).await;
+    let request = BatchRequest::deleting(&ids(&[3]))
+        .asking(&ids(&[6, 5, 7]))
+        .listing(&ids(&[21]))
+        .listing(&ids(&[]))
+        .listing(&ids(&[22]));
+    let reply = portal.delete_batch(permit, &request).await.unwrap();
+    assert_eq!(reply.replies, vec![(id(3), DeleteReply::Deleted)]);
+    let [(six, Ok(Presence::Present(lead))), (five, Ok(Presence::Gone)), (seven, Err(fault))] =
+        reply.presence.as_slice()
+    else {
+        panic!("{:?}", reply.presence)
+    };
+    assert_eq!((*six, lead.id, *five, *seven), (id(6), id(6), id(5), id(7)));
+    assert_eq!(fault.code, "<not executed>");
+    let listed: Vec<usize> = reply.lists.iter().map(|list| list.as_ref().unwrap().len()).collect();
+    assert_eq!(listed, [1, 0]);
+
+    let text = String::from_utf8(server.received_requests().await.unwrap()[0].body.clone()).unwrap();
+    assert!(text.rfind("\"d").unwrap() < text.find("\"g").unwrap(), "{text}");
+    assert!(text.rfind("\"g").unwrap() < text.find("\"r0").unwrap(), "{text}");
 }
 
 #[tokio::test]
@@ -171,7 +213,8 @@ async fn batches_that_break_the_portals_limits_are_never_sent() {
         ("a lead twice", ids(&[4, 4]), vec![]),
     ] {
         let permit = portal.permit(Work::Delete { leads: delete.len() }).await;
-        let error = portal.delete_batch(permit, &delete, &read).await.unwrap_err();
+        let error =
+            portal.delete_batch(permit, &BatchRequest::deleting(&delete).listing(&read)).await.unwrap_err();
         assert_eq!((error.class, error.sent), (Class::Final, Sent::No), "{name}");
     }
     assert!(server.received_requests().await.unwrap().is_empty());

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::post;
 use b24_janitor::clock::Clock;
 use b24_janitor::core::rule::PortalLimits;
-use b24_janitor::portal::{PaceSnapshot, Portal, PortalOptions, Transport, Work};
+use b24_janitor::portal::{BatchRequest, PaceSnapshot, Portal, PortalOptions, Transport, Work};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
@@ -95,7 +95,7 @@ async fn the_operating_budget_and_what_calls_cost_survive() {
         "time": { "finish": 1000.0 } });
     let portal = life(None, start(), &body);
     let permit = portal.permit(Work::Delete { leads: 1 }).await;
-    portal.delete_batch(permit, &ids(&[1]), &[]).await.unwrap();
+    portal.delete_batch(permit, &BatchRequest::deleting(&ids(&[1]))).await.unwrap();
     let snapshot = portal.pace_snapshot().closed();
 
     let down = SignedDuration::from_secs(100);

@@ -11,12 +11,12 @@ use tracing::warn;
 
 use super::super::context::EngineError;
 use super::super::settle::Settling;
-use super::{Batch, Doomed, FRESH, Lane, READ_FAILURES, Reading};
+use super::{Batch, Doomed, FRESH, Judged, Lane, READ_FAILURES, Reading};
 use crate::core::decide::{LastLook, last_look};
 use crate::core::lead::{Lead, LeadId};
-use crate::core::outcome::{Change, Outcome, Presence, finish_gone};
+use crate::core::outcome::{Change, Fault, Outcome, Presence, finish_gone};
 use crate::core::rule::{KeepCopy, Rule};
-use crate::portal::{CallError, Class};
+use crate::portal::{Asked, CallError, Class};
 use crate::store::JobId;
 use crate::store::events;
 use crate::store::jobs::{CopyToKeep, Job};
@@ -47,14 +47,22 @@ impl Lane {
         Arc::ptr_eq(&batch.rules, &self.ctx.rules())
     }
 
-    /// Reads the leads of the batch; `false` if the portal did not answer and the jobs were given back.
+    /// Reads the leads of the batch; `false` if the portal did not answer and the jobs were given back. Leads that may be
+    /// deleted already are asked about one by one: a list would only say that some are absent.
     pub(super) async fn read(&self, batch: &mut Batch) -> Result<bool, EngineError> {
         let leads: Vec<LeadId> = batch.claim.jobs.iter().map(|job| job.lead_id).collect();
-        match self.ctx.portal.leads_by_ids_timed(&leads).await {
+        let asking = batch.claim.jobs.iter().all(|job| job.unknown_before);
+        let found = match asking {
+            true => self.ctx.portal.presence_timed(&leads).await,
+            false => self.ctx.portal.leads_by_ids_timed(&leads).await.map(|(leads, sent_at)| {
+                (leads.into_iter().map(|lead| (lead.id, Ok(Presence::Present(lead)))).collect(), sent_at)
+            }),
+        };
+        match found {
             Ok((found, sent_at)) => {
-                let leads = found.into_iter().map(|lead| (lead.id, lead)).collect();
                 let answered_at = self.ctx.clock.now();
-                batch.read = Some(Reading { at: sent_at, answered_at, asked_at: sent_at, leads });
+                let found = found.into_iter().collect();
+                batch.read = Some(Reading { at: sent_at, answered_at, asked_at: sent_at, found });
                 self.failed_reads.store(0, Ordering::SeqCst);
                 Ok(true)
             }
@@ -104,80 +112,134 @@ impl Lane {
         Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await
     }
 
-    /// Settles the jobs of leads that are gone or no longer to be deleted, and returns those to delete. The settled
-    /// ones leave the batch.
-    pub(super) async fn judge(&self, batch: &mut Batch) -> Result<Vec<Doomed>, EngineError> {
+    /// Settles the jobs of leads that are no longer to be deleted; they leave the batch. Where none is left to delete,
+    /// the leads that the list left out are asked about at once; otherwise the request that deletes the others asks.
+    pub(super) async fn judge(&self, batch: &mut Batch) -> Result<Judged, EngineError> {
         let now = self.ctx.clock.now();
-        let Some(read) = &batch.read else { return Ok(Vec::new()) };
-        let absent: Vec<LeadId> = batch
-            .claim
-            .jobs
-            .iter()
-            .map(|job| job.lead_id)
-            .filter(|lead| !read.leads.contains_key(lead))
-            .collect();
-        let mut presence = HashMap::new();
-        if !absent.is_empty() {
-            match self.ctx.portal.presence(&absent).await {
-                Ok(found) => presence.extend(found),
+        let nothing = || Judged { doomed: Vec::new(), absent: Vec::new() };
+        let Some(read) = &batch.read else { return Ok(nothing()) };
+        let protected = self.protected(batch).await?;
+        let mut verdicts: Vec<(Job, Verdict)> = Vec::new();
+        let mut absent: Vec<Job> = Vec::new();
+        for job in &batch.claim.jobs {
+            let found = read.found.get(&job.lead_id);
+            if found.is_some() {
+                verdicts.push((job.clone(), self.verdict_on(batch, &protected, job, found, now)));
+            } else {
+                absent.push(job.clone());
+            }
+        }
+        let some_doomed = verdicts.iter().any(|(_, verdict)| matches!(verdict, Verdict::Delete { .. }));
+        if !some_doomed && !absent.is_empty() {
+            let leads: Vec<LeadId> = absent.iter().map(|job| job.lead_id).collect();
+            match self.ctx.portal.presence(&leads).await {
+                Ok(found) => {
+                    let found: HashMap<_, _> = found.into_iter().collect();
+                    for job in std::mem::take(&mut absent) {
+                        let presence = found.get(&job.lead_id);
+                        let verdict = self.verdict_on(batch, &protected, &job, presence, now);
+                        verdicts.push((job, verdict));
+                    }
+                }
                 Err(error) => {
                     self.ctx.note(&error).await;
                     self.could_not_read(batch, &error).await?;
                     batch.claim.jobs.clear();
-                    return Ok(Vec::new());
+                    return Ok(nothing());
                 }
             }
         }
-        let protected = self.protected(batch).await?;
-        let settling = Settling { ctx: &self.ctx, batch, sent_at: now };
-        let again = |job: &Job| settling.retry_at(now, job.attempts.saturating_add(1));
         let mut doomed = Vec::new();
         let mut changes: Vec<(JobId, Change)> = Vec::new();
-        for job in &batch.claim.jobs {
-            let lead = match (read.leads.get(&job.lead_id), presence.get(&job.lead_id)) {
-                (Some(lead), _) | (None, Some(Ok(Presence::Present(lead)))) => lead,
-                (None, Some(Ok(Presence::Gone))) => {
-                    changes.push((job.id, finish_gone(job.unknown_before)));
-                    continue;
-                }
-                (None, Some(Ok(Presence::Unreadable(fault)))) => {
-                    let reason = format!("can't be judged: the webhook may not read this lead ({fault})");
-                    changes.push((job.id, spared(reason)));
-                    continue;
-                }
-                (None, Some(Err(fault))) => {
-                    let due_at = again(job);
-                    let error = Some(fault.to_string());
-                    changes.push((job.id, Change::Release { due_at, error, give_back: true }));
-                    continue;
-                }
-                (None, None) => {
-                    let due_at = again(job);
-                    changes.push((job.id, Change::Release { due_at, error: None, give_back: true }));
-                    continue;
-                }
-            };
-            if let Some(protection) = protected.get(&job.lead_id) {
-                let reason = format!("protected: {}", protection.reason.as_str());
-                changes.push((job.id, spared(reason)));
-                continue;
-            }
-            match last_look(&batch.rules, &job.rule, lead, now) {
-                // The grace period may have become longer since the job was enqueued, or while its run was on.
-                LastLook::Delete(rule, _) if rule.grace_period.after(job.created_at) > now => {
-                    let due_at = rule.grace_period.after(job.created_at);
-                    changes.push((job.id, Change::Release { due_at, error: None, give_back: true }));
-                }
-                LastLook::Delete(rule, why) => {
-                    doomed.push(Doomed { job: job.clone(), copy: copy_of(rule, lead, now), why });
-                }
-                LastLook::Spare(reason) => changes.push((job.id, spared(reason))),
+        for (job, verdict) in verdicts {
+            match verdict {
+                Verdict::Delete { copy, why } => doomed.push(Doomed { job, why, copy }),
+                Verdict::Settle(change) => changes.push((job.id, change)),
             }
         }
         let settled: HashSet<JobId> = changes.iter().map(|(job, _)| *job).collect();
         Settling { ctx: &self.ctx, batch, sent_at: now }.settle(changes).await?;
         batch.claim.jobs.retain(|job| !settled.contains(&job.id));
-        Ok(doomed)
+        Ok(Judged { doomed, absent })
+    }
+
+    /// Settles the jobs whose leads a list had left out, by what `crm.item.get` said in the request that deleted the
+    /// others. One that is there after all is deleted alone.
+    pub(super) async fn answered(
+        &self,
+        batch: &Batch,
+        absent: &[Job],
+        presence: Vec<Asked>,
+        sent_at: Timestamp,
+    ) -> Result<(), EngineError> {
+        if absent.is_empty() {
+            return Ok(());
+        }
+        let now = self.ctx.clock.now();
+        let settling = Settling { ctx: &self.ctx, batch, sent_at };
+        let protected = self.protected(batch).await?;
+        let found: HashMap<_, _> = presence.into_iter().collect();
+        let mut sure = Vec::new();
+        let mut alone = Vec::new();
+        for job in absent {
+            match self.verdict_on(batch, &protected, job, found.get(&job.lead_id), now) {
+                Verdict::Settle(change) => sure.push((job.id, change)),
+                Verdict::Delete { copy, why } => alone.push(Doomed { job: job.clone(), why, copy }),
+            }
+        }
+        settling.settle(sure).await?;
+        for doomed in alone {
+            settling.delete_found(&doomed).await?;
+        }
+        Ok(())
+    }
+
+    /// What the portal's word on a lead makes of its job.
+    fn verdict_on(
+        &self,
+        batch: &Batch,
+        protected: &HashMap<LeadId, LeadProtection>,
+        job: &Job,
+        presence: Option<&Result<Presence, Fault>>,
+        now: Timestamp,
+    ) -> Verdict {
+        let again = |error: Option<String>| {
+            let settling = Settling { ctx: &self.ctx, batch, sent_at: now };
+            let due_at = settling.retry_at(now, job.attempts.saturating_add(1));
+            Verdict::Settle(Change::Release { due_at, error, give_back: true })
+        };
+        match presence {
+            Some(Ok(Presence::Present(lead))) => self.verdict(batch, protected, job, lead, now),
+            Some(Ok(Presence::Gone)) => Verdict::Settle(finish_gone(job.unknown_before)),
+            Some(Ok(Presence::Unreadable(fault))) => {
+                spared(format!("can't be judged: the webhook may not read this lead ({fault})"))
+            }
+            Some(Err(fault)) => again(Some(fault.to_string())),
+            None => again(None),
+        }
+    }
+
+    /// What a lead's fields make of its job, by the rules that the batch is judged by.
+    fn verdict(
+        &self,
+        batch: &Batch,
+        protected: &HashMap<LeadId, LeadProtection>,
+        job: &Job,
+        lead: &Lead,
+        now: Timestamp,
+    ) -> Verdict {
+        if let Some(protection) = protected.get(&job.lead_id) {
+            return spared(format!("protected: {}", protection.reason.as_str()));
+        }
+        match last_look(&batch.rules, &job.rule, lead, now) {
+            // The grace period may have become longer since the job was enqueued, or while its run was on.
+            LastLook::Delete(rule, _) if rule.grace_period.after(job.created_at) > now => {
+                let due_at = rule.grace_period.after(job.created_at);
+                Verdict::Settle(Change::Release { due_at, error: None, give_back: true })
+            }
+            LastLook::Delete(rule, why) => Verdict::Delete { copy: copy_of(rule, lead, now), why },
+            LastLook::Spare(reason) => spared(reason),
+        }
     }
 
     /// Leads that the program protects from itself, perhaps only since they were enqueued.
@@ -213,8 +275,16 @@ impl Lane {
     }
 }
 
-fn spared(reason: String) -> Change {
-    Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None }
+/// What becomes of a claimed job.
+enum Verdict {
+    /// Its lead is to be deleted.
+    Delete { copy: Option<CopyToKeep>, why: String },
+    /// Nothing needs to be sent.
+    Settle(Change),
+}
+
+fn spared(reason: String) -> Verdict {
+    Verdict::Settle(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None })
 }
 
 fn copy_of(rule: &Rule, lead: &Lead, now: Timestamp) -> Option<CopyToKeep> {

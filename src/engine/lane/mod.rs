@@ -16,7 +16,7 @@
 
 mod last_look;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,8 +28,9 @@ use super::context::{Context, EngineError};
 use super::settle::Settling;
 use crate::core::batch_size::{self, BatchSize};
 use crate::core::lead::{Lead, LeadId};
+use crate::core::outcome::{Fault, Presence};
 use crate::core::rule::{Mode, Rule, RuleSet};
-use crate::portal::{Permit, Work};
+use crate::portal::{BatchReply, BatchRequest, Permit, Work};
 use crate::store::jobs::{self, Claim, CopyToKeep, Job};
 use crate::store::{ClaimId, JobId};
 use crate::store::{control, events};
@@ -61,7 +62,7 @@ struct Reading {
     answered_at: Timestamp,
     /// Before the request left: an event from then on may tell what the answer does not.
     asked_at: Timestamp,
-    leads: HashMap<LeadId, Lead>,
+    found: HashMap<LeadId, Result<Presence, Fault>>,
 }
 
 /// One lane.
@@ -71,6 +72,8 @@ pub(super) struct Lane {
     pub index: usize,
     /// Shared by all lanes: the portal is one.
     pub size: Arc<Mutex<BatchSize>>,
+    /// Shared by all lanes: what the very first request read for those that have nothing yet.
+    pub handed_over: Arc<Mutex<VecDeque<Batch>>>,
     /// The last claims of this lane, the newest last: where the database fails in the middle of a turn, they are what
     /// it may have left behind.
     pub claims: Mutex<Vec<ClaimId>>,
@@ -80,8 +83,9 @@ pub(super) struct Lane {
     pub resting_until: Mutex<Timestamp>,
 }
 
-/// A lane has at most the claim it works on and the one it read ahead; one more, in case a give-back failed.
-const CLAIMS_REMEMBERED: usize = 3;
+/// A lane has at most the claim it works on and those it read ahead, in its first turn one for every lane; one more, in
+/// case a give-back failed.
+const CLAIMS_REMEMBERED: usize = 10;
 
 /// What a lane did with its turn.
 enum Turn {
@@ -163,6 +167,9 @@ impl Lane {
         }
         let ended = async {
             self.give_back(ahead).await?;
+            while let Some(batch) = self.take_over() {
+                self.give_back(Some(batch)).await?;
+            }
             if failures > 0 { self.abandon().await } else { Ok(()) }
         };
         if let Err(error) = ended.await {
@@ -202,7 +209,39 @@ impl Lane {
         *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What another lane read for this one, if it still has.
+    fn take_over(&self) -> Option<Batch> {
+        let batch = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
+        self.remember(batch.claim.id);
+        Some(batch)
+    }
+
+    /// Leaves batches to whichever lane comes first: their claims are no longer this one's.
+    fn hand_over(&self, batches: Vec<Batch>) {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.retain(|claim| batches.iter().all(|batch| batch.claim.id != *claim));
+        drop(claims);
+        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(batches);
+    }
+
+    fn remember(&self, claim: ClaimId) {
+        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
+        if claims.len() >= CLAIMS_REMEMBERED {
+            claims.remove(0);
+        }
+        claims.push(claim);
+    }
+
     async fn turn(&self, ahead: Option<Batch>, barred_until: Timestamp) -> Result<Turn, EngineError> {
+        let mut ahead = ahead;
+        while ahead.is_none() {
+            let Some(batch) = self.take_over() else { break };
+            // What nobody took in time is read again by whoever claims it.
+            if self.is_fresh(&batch, 0) { ahead = Some(batch) } else { self.give_back(Some(batch)).await? }
+        }
+        if let Some(batch) = &mut ahead {
+            self.trim(batch).await?;
+        }
         let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
         let rest = self.resting_until();
         if ahead.is_none() && rest > self.ctx.clock.now() {
@@ -221,7 +260,7 @@ impl Lane {
         let Some((permit, ahead)) = self.permission(ahead).await? else { return Ok(Turn::Idle(idle)) };
         let batch = match ahead {
             Some(batch) => Some(batch),
-            None => self.claim(self.batch_size()).await?,
+            None => self.claim(permit.leads()).await?,
         };
         match batch {
             Some(batch) => Ok(Turn::Worked(self.work(permit, batch).await?)),
@@ -260,22 +299,21 @@ impl Lane {
             self.give_back(ahead).await?;
             return Ok(None);
         }
-        let leads = ahead.as_ref().map_or_else(|| self.batch_size(), |batch| batch.claim.jobs.len());
-        let permit = self.ctx.portal.permit(Work::Delete { leads });
-        tokio::pin!(permit);
-        let mut ahead = ahead;
-        if ahead.is_some() {
+        if let Some(batch) = ahead {
+            let leads = batch.claim.jobs.len();
             tokio::select! {
-                permit = &mut permit => return Ok(Some((permit, ahead))),
-                () = tokio::time::sleep(AHEAD_PATIENCE) => self.give_back(ahead.take()).await?,
+                permit = self.ctx.portal.permit(Work::Delete { leads }) => return Ok(Some((permit, Some(batch)))),
+                () = tokio::time::sleep(AHEAD_PATIENCE) => self.give_back(Some(batch)).await?,
                 () = self.ctx.stop.cancelled() => {
-                    self.give_back(ahead.take()).await?;
+                    self.give_back(Some(batch)).await?;
                     return Ok(None);
                 }
             }
         }
         tokio::select! {
-            permit = &mut permit => Ok(Some((permit, None))),
+            permit = self.ctx.portal.permit(Work::DeleteUpTo { leads: self.batch_size() }) => {
+                Ok(Some((permit, None)))
+            }
             () = self.ctx.stop.cancelled() => Ok(None),
         }
     }
@@ -310,13 +348,48 @@ impl Lane {
             })
             .await?;
         if let Some(claim) = &claim {
-            let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-            if claims.len() >= CLAIMS_REMEMBERED {
-                claims.remove(0);
-            }
-            claims.push(claim.id);
+            self.remember(claim.id);
         }
         Ok(claim.map(|claim| Batch { claim, rules, read: None }))
+    }
+
+    /// Claims and has read what comes after the request that is about to be sent: as much as the budgets will have room
+    /// for, and none at all rather than nothing. While nothing is known of the portal the request itself is small, so
+    /// it reads whole batches, and one for every lane.
+    async fn claim_ahead(&self) -> Result<Vec<Batch>, EngineError> {
+        let learnt = self.size.lock().unwrap_or_else(PoisonError::into_inner).is_learnt();
+        let (batches, size) = match learnt {
+            true => (1, self.batch_size()),
+            false => (usize::from(self.ctx.portal.suggested_concurrency()), batch_size::MAX - 1),
+        };
+        let mut ahead = Vec::new();
+        for _ in 0..batches {
+            let room = self.ctx.portal.room_for_deletions(size);
+            if room == 0 {
+                break;
+            }
+            let Some(batch) = self.claim(room).await? else { break };
+            ahead.push(batch);
+        }
+        Ok(ahead)
+    }
+
+    /// Gives back what is more than a batch may hold by what was learnt since it was claimed.
+    async fn trim(&self, batch: &mut Batch) -> Result<(), EngineError> {
+        let size = self.batch_size();
+        if batch.claim.jobs.len() > size {
+            let claim = batch.claim.id;
+            let surplus: Vec<JobId> = batch.claim.jobs.drain(size..).map(|job| job.id).collect();
+            self.ctx.store.write(move |db| jobs::release_some(db, claim, &surplus)).await?;
+        }
+        Ok(())
+    }
+
+    async fn give_back_all(&self, batches: Vec<Batch>) -> Result<(), EngineError> {
+        for batch in batches {
+            self.give_back(Some(batch)).await?;
+        }
+        Ok(())
     }
 
     async fn give_back(&self, batch: Option<Batch>) -> Result<(), EngineError> {
@@ -329,7 +402,7 @@ impl Lane {
     /// One request's worth of work; the jobs claimed and read ahead for the next one, if any.
     async fn work(&self, permit: Permit, mut batch: Batch) -> Result<Option<Batch>, EngineError> {
         let mut rereads = 0;
-        let doomed = loop {
+        let judged = loop {
             // As the rules stand now: they may have been reloaded while this batch waited for the pace.
             batch.rules = self.ctx.rules();
             // A reload that the portal could not be asked about: what it changed deletes nothing before it is checked.
@@ -340,15 +413,15 @@ impl Lane {
             if !self.is_fresh(&batch, rereads) && !self.read(&mut batch).await? {
                 return Ok(None);
             }
-            let doomed = self.judge(&mut batch).await?;
-            if doomed.is_empty() {
+            let judged = self.judge(&mut batch).await?;
+            if judged.doomed.is_empty() {
                 return Ok(None);
             }
             if self.is_fresh(&batch, rereads)
-                && !self.touched_since_read(&batch, &doomed).await?
+                && !self.touched_since_read(&batch, &judged.doomed).await?
                 && self.is_by_rules_in_force(&batch)
             {
-                break doomed;
+                break judged;
             }
             rereads += 1;
             if rereads > REREADS {
@@ -358,38 +431,41 @@ impl Lane {
             }
             batch.read = None;
         };
-        let mut next = self.claim(self.batch_size()).await?;
+        let Judged { doomed, absent } = judged;
+        let mut ahead = self.claim_ahead().await?;
         let Some(sent_at) = self.mark_sent(&batch, &doomed).await? else {
             self.give_back(Some(batch)).await?;
-            self.give_back(next).await?;
+            self.give_back_all(ahead).await?;
             return Ok(None);
         };
         // The commits before this took their time too, and nothing has left yet.
         if !self.is_fresh(&batch, rereads) || !self.is_by_rules_in_force(&batch) {
             self.put_off(&batch, "the reading became too old, or the rules changed, before it was sent")
                 .await?;
-            self.give_back(next).await?;
+            self.give_back_all(ahead).await?;
             return Ok(None);
         }
+        let leads = |jobs: &[Job]| jobs.iter().map(|job| job.lead_id).collect::<Vec<LeadId>>();
         let ids: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
-        let ahead: Vec<LeadId> =
-            next.iter().flat_map(|next| next.claim.jobs.iter().map(|job| job.lead_id)).collect();
-        let answer = self.ctx.portal.delete_batch(permit, &ids, &ahead).await;
+        let mut request = BatchRequest::deleting(&ids).asking(&leads(&absent));
+        for batch in &ahead {
+            request = request.listing(&leads(&batch.claim.jobs));
+        }
+        let answer = self.ctx.portal.delete_batch(permit, &request).await;
         let settling = Settling { ctx: &self.ctx, batch: &batch, sent_at };
         match answer {
-            Ok(reply) => {
-                self.learn(|size| size.answered(ids.len(), reply.seconds));
-                if let (Some(next), Some(Ok(leads))) = (next.as_mut(), reply.read) {
-                    let leads = leads.into_iter().map(|lead| (lead.id, lead)).collect();
-                    // The list ran after the deletions, whose seconds the portal tells; the rest of the time may have
-                    // passed before it or after it.
-                    let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
-                    let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
-                    let at = reply.sent_at.checked_add(deleting).unwrap_or(reply.finished_at);
-                    let (asked_at, answered_at) = (reply.sent_at, reply.finished_at);
-                    next.read = Some(Reading { at, answered_at, asked_at, leads });
+            Ok(mut reply) => {
+                let lists = std::mem::take(&mut reply.lists);
+                for (batch, list) in ahead.iter_mut().zip(lists) {
+                    batch.read = list.ok().map(|leads| reading_of(&reply, leads));
                 }
+                let mut ahead = ahead.into_iter();
+                let next = ahead.next();
+                // Before the commit that wakes the other lanes.
+                self.hand_over(ahead.collect());
+                self.learn(|size| size.answered(ids.len(), reply.seconds));
                 settling.replies(&doomed, reply.replies).await?;
+                self.answered(&batch, &absent, reply.presence, sent_at).await?;
                 Ok(next)
             }
             Err(error) => {
@@ -400,7 +476,9 @@ impl Lane {
                     self.learn(|size| size.timed_out(ids.len()));
                 }
                 settling.no_answer(&doomed, &error).await?;
-                self.give_back(next).await?;
+                // Nothing but the questions is left of this claim.
+                self.give_back(Some(batch)).await?;
+                self.give_back_all(ahead).await?;
                 Ok(None)
             }
         }
@@ -443,10 +521,31 @@ impl Lane {
     }
 }
 
+/// The leads of a batch's last command. It ran after the deletions, whose seconds the portal tells; the rest of the time
+/// may have passed before it or after it.
+fn reading_of(reply: &BatchReply, leads: Vec<Lead>) -> Reading {
+    let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
+    let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
+    Reading {
+        at: reply.sent_at.checked_add(deleting).unwrap_or(reply.finished_at),
+        answered_at: reply.finished_at,
+        asked_at: reply.sent_at,
+        found: leads.into_iter().map(|lead| (lead.id, Ok(Presence::Present(lead)))).collect(),
+    }
+}
+
+/// What a batch's reading makes of its jobs; those it settles are no longer in the batch.
+pub(super) struct Judged {
+    /// To be deleted.
+    doomed: Vec<Doomed>,
+    /// The list left their leads out, which proves nothing: the request that deletes the others asks about them.
+    absent: Vec<Job>,
+}
+
 /// A job whose lead was just read and is to be deleted.
 pub(super) struct Doomed {
     pub job: Job,
     /// The conditions that selected it, for the job's history.
     pub why: String,
-    copy: Option<CopyToKeep>,
+    pub copy: Option<CopyToKeep>,
 }

@@ -132,6 +132,15 @@ pub fn release_claim(db: &Connection, claim: ClaimId) -> rusqlite::Result<u64> {
     Ok(db.prepare_cached(&sql)?.execute([claim])? as u64)
 }
 
+/// Gives back these jobs of a claim, as far as they were not sent.
+pub fn release_some(db: &Connection, claim: ClaimId, jobs: &[JobId]) -> rusqlite::Result<u64> {
+    let sql = format!(
+        "UPDATE jobs SET {BACK} WHERE id = ?1 AND state = 'running' AND phase = 'claimed' AND claim = ?2"
+    );
+    let mut update = db.prepare_cached(&sql)?;
+    jobs.iter().map(|job| Ok(update.execute((job, claim))? as u64)).sum()
+}
+
 /// Gives back what an earlier process had claimed and not sent; how many.
 pub(in crate::store) fn release_all_claimed(db: &Connection) -> rusqlite::Result<u64> {
     let sql = format!("UPDATE jobs SET {BACK} WHERE state = 'running' AND phase = 'claimed'");

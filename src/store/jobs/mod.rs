@@ -14,7 +14,7 @@ mod progress;
 mod settle;
 
 pub use cap::{Capped, capped_rules};
-pub use claim::{Claim, claim_due, claim_unknown, release_claim};
+pub use claim::{Claim, claim_due, claim_unknown, release_claim, release_some};
 pub use end::{
     CANCEL_PROTECTS, Cancel, LeadGone, Retry, cancel, lead_gone, retry, spare_rule, spare_waiting_of_lead,
 };
