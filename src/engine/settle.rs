@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, EngineError};
-use super::lane::{Batch, Doomed, FRESH};
+use super::lane::{Batch, Doomed, is_fresh};
 use crate::core::decide::{LastLook, last_look};
 use crate::core::lead::LeadId;
 use crate::core::outcome::{
@@ -168,19 +168,28 @@ impl Settling<'_> {
     ) -> Result<Change, EngineError> {
         let permit = self.ctx.portal.permit(Work::Delete { leads: 1 }).await;
         // The permission may have taken long: what the lead holds now decides.
-        let asked_at = self.ctx.clock.now();
-        let lead = match self.ctx.portal.get(job.lead_id).await {
-            Ok(Presence::Present(lead)) => lead,
-            Ok(Presence::Gone) => return Ok(finish_gone(may_have_deleted(before))),
-            Ok(Presence::Unreadable(fault)) | Err(CallError { fault, .. }) => return Ok(self.unknown(&fault)),
+        let mut again = false;
+        let (lead, asked_at, sent_at) = loop {
+            let asked_at = self.ctx.clock.now();
+            let lead = match self.ctx.portal.get(job.lead_id).await {
+                Ok(Presence::Present(lead)) => lead,
+                Ok(Presence::Gone) => return Ok(finish_gone(may_have_deleted(before))),
+                Ok(Presence::Unreadable(fault)) | Err(CallError { fault, .. }) => {
+                    return Ok(self.unknown(&fault));
+                }
+            };
+            let answered_at = self.ctx.clock.now();
+            if again || is_fresh(asked_at, answered_at, answered_at, again) {
+                break (lead, asked_at, answered_at);
+            }
+            again = true;
         };
-        let sent_at = self.ctx.clock.now();
         let rules = self.ctx.rules();
         if let LastLook::Spare(reason) = last_look(&rules, &job.rule, &lead, sent_at) {
             return Ok(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None });
         }
         let (claim, id, lead_id) = (self.batch.claim.id, job.id, job.lead_id);
-        let again = self
+        let marked = self
             .ctx
             .store
             .write(move |db| {
@@ -192,11 +201,10 @@ impl Settling<'_> {
             })
             .await?;
         // The commit took its time too, and nothing has left yet.
-        let age = self.ctx.clock.now().duration_since(asked_at);
-        let stale = age.is_negative() || age > FRESH;
+        let stale = !is_fresh(asked_at, sent_at, self.ctx.clock.now(), again);
         let judged_anew =
             !Arc::ptr_eq(&rules, &self.ctx.rules()) || self.ctx.require_checked(&job.rule).is_err();
-        if again.is_empty() || stale || judged_anew {
+        if marked.is_empty() || stale || judged_anew {
             // Paused, stopped, changed by a colleague, read too long ago, or other rules in force: the first answer was
             // an error, so nothing has happened yet.
             let due_at = self.retry_at(sent_at, job.attempts.saturating_add(1));

@@ -27,6 +27,10 @@ const FIRST_PAGES: usize = 5;
 /// make listing fifty times as long for days.
 const SINGLE_PAGES_FOR: Duration = Duration::from_secs(600);
 
+/// After this many chains in a row whose replies could not be read, where a page alone could, the portal is taken to be
+/// one that can't chain: one garbled reply is the weather.
+const GARBLED: u32 = 2;
+
 /// The most parameters a page: PHP's `parse_str` silently drops those beyond `max_input_vars`, 1,000 by default, and a
 /// condition that is cut short selects other leads.
 const MAX_PAIRS: usize = 500;
@@ -47,12 +51,18 @@ pub(super) struct Chains(Mutex<Learnt>);
 #[derive(Debug)]
 struct Learnt {
     size: BatchSize,
+    /// Chains in a row whose replies could not be read, where a page alone could.
+    garbled: u32,
     single_until: Option<Instant>,
 }
 
 impl Default for Chains {
     fn default() -> Chains {
-        Chains(Mutex::new(Learnt { size: BatchSize::starting_at(FIRST_PAGES), single_until: None }))
+        Chains(Mutex::new(Learnt {
+            size: BatchSize::starting_at(FIRST_PAGES),
+            garbled: 0,
+            single_until: None,
+        }))
     }
 }
 
@@ -73,12 +83,29 @@ impl Chains {
         self.learnt().size.answered(pages, seconds);
     }
 
+    /// A chain was read to its end.
+    fn works(&self) {
+        self.learnt().garbled = 0;
+    }
+
     fn timed_out(&self, pages: usize) {
         self.learnt().size.timed_out(pages);
     }
 
+    /// The reply to a whole chain could not be read where a page alone could.
+    fn was_garbled(&self) {
+        let mut learnt = self.learnt();
+        learnt.garbled += 1;
+        if learnt.garbled >= GARBLED {
+            drop(learnt);
+            self.give_up_for_a_while();
+        }
+    }
+
     fn give_up_for_a_while(&self) {
-        self.learnt().single_until = Instant::now().checked_add(SINGLE_PAGES_FOR);
+        let mut learnt = self.learnt();
+        learnt.garbled = 0;
+        learnt.single_until = Instant::now().checked_add(SINGLE_PAGES_FOR);
     }
 }
 
@@ -120,9 +147,18 @@ impl Portal {
         let commands = chains.pages().and_then(|fit| commands(filter, after, select, pages.min(fit)));
         let Some(commands) = commands else { return self.list(filter, after, select).await };
         let pages = commands.len();
+        let mut garbled = false;
         let (leads, end) = match self.send_chain(commands, after).await {
-            Ok(Chain { leads, end }) => (leads, end),
-            Err(error) if one_page_may_do_better(&error) => (Vec::new(), End::Unclear),
+            Ok(Chain { leads, end }) => {
+                if matches!(end, End::Last | End::More) {
+                    chains.works();
+                }
+                (leads, end)
+            }
+            Err(error) if one_page_may_do_better(&error) => {
+                garbled = error.class == Class::Malformed;
+                (Vec::new(), End::Unclear)
+            }
             Err(error) => {
                 if error.class == Class::Retry && error.sent == Sent::Maybe {
                     chains.timed_out(pages);
@@ -137,7 +173,11 @@ impl Portal {
             End::Refused(_) | End::Lost | End::Unclear if leads.is_empty() => {
                 // If the page alone fails as well, chaining is not to blame.
                 let page = self.list(filter, after, select).await?;
-                chains.give_up_for_a_while();
+                if garbled {
+                    chains.was_garbled()
+                } else {
+                    chains.give_up_for_a_while()
+                }
                 Ok(page)
             }
             End::Refused(error) => {

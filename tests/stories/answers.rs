@@ -231,3 +231,15 @@ async fn a_lead_that_the_webhook_may_not_read_is_spared_beside_others_that_are_d
     world.assert_only_deleted(&[leads[0], leads[1], leads[3]]);
     world.assert_adds_up().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_every_question_takes_three_seconds_a_vetoed_lead_still_fails_in_the_end() {
+    let mut world = World::new(0, &nightly()).await;
+    let lead = world.lead("JUNK");
+    world.sandbox.veto(lead, "This lead is under audit");
+    world.sandbox.set_fault(Fault::new(FaultKind::Late { seconds: 3.0 }).on("crm.item.get"));
+    world.run("junk").await;
+    world.settled(HOUR).await;
+    assert_eq!(world.outcome(lead).await, Some(Outcome::Failed));
+    world.assert_adds_up().await;
+}

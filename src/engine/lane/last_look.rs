@@ -27,19 +27,28 @@ const SLOW_LIST: SignedDuration = SignedDuration::from_secs(15);
 /// A lead that alone can't be read waits this long before it is asked about again.
 const UNREADABLE_WAITS: SignedDuration = SignedDuration::from_hours(1);
 
+/// Whether a reading may still be acted on that the portal made at `at` or later and whose answer came at `answered_at`.
+/// The age counts from when the portal can have read it; a portal that is always slow, but not slower than [`SLOW_LIST`],
+/// is believed when the answer to a second question (`again`) has just come, or nothing would ever end. A clock that was
+/// set back makes nothing fresh.
+pub(in crate::engine) fn is_fresh(
+    at: Timestamp,
+    answered_at: Timestamp,
+    now: Timestamp,
+    again: bool,
+) -> bool {
+    let within = |since: Timestamp, most: SignedDuration| {
+        let age = now.duration_since(since);
+        !age.is_negative() && age <= most
+    };
+    within(at, FRESH) || (again && within(answered_at, FRESH) && within(at, SLOW_LIST))
+}
+
 impl Lane {
-    /// Whether what was read may still be acted on. The age counts from when the portal can have read it; a portal that
-    /// is always slow, but not slower than [`SLOW_LIST`], is believed when the answer to the second question has just
-    /// come, or nothing would ever end. A clock that was set back makes nothing fresh.
+    /// Whether what was read may still be acted on.
     pub(super) fn is_fresh(&self, batch: &Batch, rereads: u32) -> bool {
         let Some(read) = &batch.read else { return false };
-        let now = self.ctx.clock.now();
-        let within = |since: Timestamp, most: SignedDuration| {
-            let age = now.duration_since(since);
-            !age.is_negative() && age <= most
-        };
-        within(read.at, FRESH)
-            || (rereads > 0 && within(read.answered_at, FRESH) && within(read.at, SLOW_LIST))
+        is_fresh(read.at, read.answered_at, self.ctx.clock.now(), rereads > 0)
     }
 
     /// Whether the rules in force are those that the batch was judged by.

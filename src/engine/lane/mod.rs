@@ -16,6 +16,8 @@
 
 mod last_look;
 
+pub(super) use last_look::is_fresh;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
