@@ -7,10 +7,9 @@
 //! with nothing in the baskets and nothing in flight one call is always allowed, however long it may be.
 //!
 //! The sum is what the portal said last. We remember when it grew by how much, so that we know what drops when; where
-//! that is uncertain by a basket of the portal's, the later moment counts. But at the announced moment the oldest call
-//! drops for certain, so one call that costs no more may start then, and its reply says what else has dropped: the
-//! budget is used from the first second on without knowing how long the portal's baskets are. Once something has
-//! dropped by our reckoning only, one call at a time goes out until the portal has reported again.
+//! that is uncertain by a basket of the portal's, the later moment counts. But at the announced moment something drops
+//! for certain: one small call may then find out what, so that the budget is used from the first second on. Once
+//! something has dropped by our reckoning only, one call at a time goes out until the portal has reported again.
 
 mod saved;
 
@@ -66,8 +65,6 @@ struct Counter {
     window: SignedDuration,
     /// Something has dropped that the portal has not confirmed yet.
     stale: bool,
-    /// What surely drops at `reset_at` has dropped.
-    reset_passed: bool,
     /// Costs of calls whose answer never came, with the moment at which they are forgotten.
     assumed: Vec<(Timestamp, f64)>,
     in_flight: f64,
@@ -84,9 +81,6 @@ struct Counter {
 struct Basket {
     at: Timestamp,
     seconds: f64,
-    /// The portal's oldest call drops as a whole when the oldest basket does, and it is at least this part of
-    /// `seconds`.
-    first: f64,
 }
 
 impl Operating {
@@ -122,6 +116,26 @@ impl Operating {
         self.counters.get(method).map_or(self.budget, |counter| counter.room(self.budget, now))
     }
 
+    /// Takes `seconds` for a call that does not fit by our books, after the announced moment: something has dropped
+    /// then, and perhaps everything. The portal refuses nothing that begins below its limit, so the least call that is
+    /// of use may be made with what is left, and its reply tells the truth. Nothing else may be in flight.
+    pub fn probe(&mut self, method: &str, seconds: f64, now: Timestamp) -> bool {
+        let budget = self.budget;
+        let Some(counter) = self.counters.get_mut(method) else { return false };
+        counter.expire(now);
+        let may = counter.may_probe(budget, now);
+        if may {
+            counter.in_flight += seconds;
+            counter.flights += 1;
+        }
+        may
+    }
+
+    /// Whether [`Operating::probe`] would take it; takes nothing.
+    pub fn may_probe(&self, method: &str, now: Timestamp) -> bool {
+        self.counters.get(method).is_some_and(|counter| counter.may_probe(self.budget, now))
+    }
+
     /// Whether a call that costs `seconds` would fit as well if it were counted under this name; takes nothing.
     pub fn check(&self, method: &str, seconds: f64, now: Timestamp) -> Result<(), Timestamp> {
         self.counters.get(method).map_or(Ok(()), |counter| counter.may_start(seconds, self.budget, now))
@@ -146,21 +160,13 @@ impl Operating {
         }
     }
 
-    /// The portal reported this sum for the method in a reply that arrived at `now`; `took` is what it says that the
-    /// call itself cost, in seconds.
-    pub fn observe(
-        &mut self,
-        method: &str,
-        operating: f64,
-        reset_at: Option<Timestamp>,
-        took: Option<f64>,
-        now: Timestamp,
-    ) {
+    /// The portal reported this sum for the method in a reply that arrived at `now`.
+    pub fn observe(&mut self, method: &str, operating: f64, reset_at: Option<Timestamp>, now: Timestamp) {
         if !operating.is_finite() || operating < 0.0 {
             return;
         }
         if let Some(counter) = self.counter(method) {
-            counter.observe(operating, reset_at, took.filter(|took| took.is_finite() && *took >= 0.0), now);
+            counter.observe(operating, reset_at, now);
         }
     }
 
@@ -210,19 +216,35 @@ impl Counter {
         let fits = |used: f64| {
             used + self.in_flight + seconds <= budget + DUST || (used <= DUST && self.flights == 0)
         };
-        let mut drops: Vec<(Timestamp, f64)> = self.drops().filter(|(at, _)| *at > now).collect();
-        let mut used = drops.iter().map(|(_, seconds)| seconds).sum();
+        let mut used = self.used_at(now);
         if fits(used) {
             return Ok(());
         }
+        let reported = self.baskets.iter().map(|basket| (self.drop_of(basket), basket.seconds));
+        let mut drops: Vec<(Timestamp, f64)> = reported.chain(self.assumed.iter().copied()).collect();
+        drops.retain(|(at, _)| *at > now);
         drops.sort_unstable_by_key(|(at, _)| *at);
+        let announced = self.reset_at.filter(|at| *at > now).unwrap_or(Timestamp::MAX);
         for (at, seconds) in drops {
             used -= seconds;
             if fits(used) {
-                return Err(at);
+                return Err(at.min(announced));
             }
         }
-        Err(ask_again(now))
+        Err(ask_again(now).min(announced))
+    }
+
+    fn may_probe(&self, budget: f64, now: Timestamp) -> bool {
+        let passed = self.reset_at.is_some_and(|reset_at| reset_at <= now);
+        let blocked = self.blocked_until.is_some_and(|until| now < until);
+        passed && !blocked && self.flights == 0 && self.used_at(now) <= budget + DUST
+    }
+
+    fn room(&self, budget: f64, now: Timestamp) -> f64 {
+        if self.blocked_until.is_some_and(|until| now < until) {
+            return 0.0;
+        }
+        (budget + DUST - self.used_at(now) - self.in_flight).max(0.0)
     }
 
     /// When a basket drops, at the latest: what surely belongs to the portal's oldest basket when the portal said, all
@@ -237,55 +259,25 @@ impl Counter {
         basket.at.checked_add(self.window.saturating_add(PORTAL_BASKET)).unwrap_or(Timestamp::MAX)
     }
 
-    /// What drops when: all of it, in no order.
-    fn drops(&self) -> impl Iterator<Item = (Timestamp, f64)> {
-        let early = self.early_drop();
-        let first = early.map_or(0.0, |(_, seconds)| seconds);
-        let reported = self.baskets.iter().enumerate().map(move |(index, basket)| {
-            let early = if index == 0 { first } else { 0.0 };
-            (self.drop_of(basket), basket.seconds - early)
-        });
-        early.into_iter().chain(reported).chain(self.assumed.iter().copied())
-    }
-
-    /// What surely drops at the announced moment, where more of its basket may.
-    fn early_drop(&self) -> Option<(Timestamp, f64)> {
-        let (reset_at, oldest) = (self.reset_at?, self.baskets.front()?);
-        let later = !self.reset_passed && self.drop_of(oldest) > reset_at;
-        (later && oldest.first > DUST).then_some((reset_at, oldest.first.min(oldest.seconds)))
-    }
-
     fn used_at(&self, at: Timestamp) -> f64 {
-        self.drops().filter(|(drop, _)| *drop > at).map(|(_, seconds)| seconds).sum()
-    }
-
-    fn room(&self, budget: f64, now: Timestamp) -> f64 {
-        if self.blocked_until.is_some_and(|until| now < until) {
-            return 0.0;
-        }
-        (budget + DUST - self.used_at(now) - self.in_flight).max(0.0)
+        let reported =
+            self.baskets.iter().filter(|basket| self.drop_of(basket) > at).map(|basket| basket.seconds);
+        let assumed = self.assumed.iter().filter(|(until, _)| *until > at).map(|(_, seconds)| *seconds);
+        reported.chain(assumed).sum()
     }
 
     fn expire(&mut self, now: Timestamp) {
         self.assumed.retain(|(until, _)| *until > now);
-        if let Some((reset_at, seconds)) = self.early_drop()
-            && reset_at <= now
-        {
-            self.shrink(seconds);
-            self.stale = true;
-        }
-        self.reset_passed |= self.reset_at.is_some_and(|reset_at| reset_at <= now);
         while self.baskets.front().is_some_and(|first| self.drop_of(first) <= now) {
             self.baskets.pop_front();
             self.stale = true;
         }
     }
 
-    fn observe(&mut self, operating: f64, reset_at: Option<Timestamp>, took: Option<f64>, now: Timestamp) {
+    fn observe(&mut self, operating: f64, reset_at: Option<Timestamp>, now: Timestamp) {
         self.expire(now);
         let known: f64 = self.baskets.iter().map(|basket| basket.seconds).sum();
-        let dropping = self.may_have_dropped(reset_at, now);
-        let growth = if dropping {
+        let growth = if self.may_have_dropped(reset_at, now) {
             // The sum grew by the calls' costs and fell by what dropped, and only the difference is known. The costs
             // were at most their estimates; taking all of that as new makes it drop late, which is the safe mistake.
             (operating - known).max(self.in_flight).min(operating)
@@ -295,19 +287,11 @@ impl Counter {
         } else {
             operating - known
         };
+        self.shrink(known + growth - operating);
         if growth > DUST {
-            let unsaid = if dropping { 0.0 } else { growth };
-            self.grow(growth, took.unwrap_or(unsaid).min(growth), now);
-        }
-        // So much has dropped for certain. Of the rest nobody knows: any of these calls may be the oldest now.
-        let certain = (known - operating).max(0.0);
-        self.shrink(certain);
-        let oldest = self.shrink(known + growth - operating - certain);
-        if let Some(front) = self.baskets.front_mut() {
-            front.first = front.first.min(oldest);
+            self.grow(growth, now);
         }
         self.reset_at = reset_at.or(self.reset_at).filter(|_| !self.baskets.is_empty());
-        self.reset_passed = false;
         if let Some(reset_at) = reset_at {
             self.window = self.window.max(reset_at.duration_since(now));
         }
@@ -325,38 +309,27 @@ impl Counter {
         self.stale || passed || another
     }
 
-    fn grow(&mut self, seconds: f64, first: f64, now: Timestamp) {
+    fn grow(&mut self, seconds: f64, now: Timestamp) {
         let full = self.baskets.len() >= MAX_BASKETS;
         match self.baskets.back_mut() {
             Some(last) if full || last.at == now => {
                 last.seconds += seconds;
-                last.first = last.first.min(first);
                 last.at = now.max(last.at);
             }
-            Some(_) | None => self.baskets.push_back(Basket { at: now, seconds, first }),
+            Some(_) | None => self.baskets.push_back(Basket { at: now, seconds }),
         }
     }
 
-    /// Takes away the oldest seconds; the least that one of the calls they belonged to may have cost.
-    fn shrink(&mut self, mut seconds: f64) -> f64 {
-        let mut least = f64::INFINITY;
-        while let Some(front) = self.baskets.front().copied()
+    fn shrink(&mut self, mut seconds: f64) {
+        while let Some(first) = self.baskets.front_mut()
             && seconds > DUST
         {
-            least = least.min(front.first);
-            if front.seconds <= seconds + DUST {
-                seconds -= front.seconds;
-                self.baskets.pop_front();
-                continue;
+            if first.seconds > seconds + DUST {
+                first.seconds -= seconds;
+                return;
             }
-            // Calls drop whole: what is left here may be of the next one.
-            let next = self.baskets.get(1).map_or(f64::INFINITY, |next| next.first);
-            if let Some(front) = self.baskets.front_mut() {
-                front.seconds -= seconds;
-                front.first = front.first.min(next);
-            }
-            break;
+            seconds -= first.seconds;
+            self.baskets.pop_front();
         }
-        least
     }
 }

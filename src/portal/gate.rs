@@ -279,7 +279,8 @@ impl Gate {
             let at = {
                 let mut state = self.state();
                 let (wanted, leads) = wanted(&state, now);
-                match state.try_hold(&wanted, now) {
+                let probing = leads == 1;
+                match state.try_hold(&wanted, probing, now) {
                     Ok(()) => return Permit { gate: Arc::clone(self), held: wanted.held, leads },
                     Err(at) => at,
                 }
@@ -343,7 +344,7 @@ impl Gate {
             let now = self.clock.now();
             let mut state = self.state();
             let reset_at = cost.reset_at(now, portal_now);
-            state.operating.observe(counter, operating, reset_at, cost.seconds, now);
+            state.operating.observe(counter, operating, reset_at, now);
             state.changes += 1;
             drop(state);
             self.changed.notify_waiters();
@@ -430,12 +431,20 @@ impl State {
         fit.min(leads)
     }
 
-    fn try_hold(&mut self, wanted: &Wanted, now: Timestamp) -> Result<(), Timestamp> {
+    /// Takes all of it or nothing; then when to ask again. A deletion of one lead may find out whether the announced
+    /// moment has freed more than is known for certain.
+    fn try_hold(&mut self, wanted: &Wanted, probing: bool, now: Timestamp) -> Result<(), Timestamp> {
         for held in &wanted.checked {
-            self.operating.check(&held.counter, held.seconds, now)?;
+            if let Err(at) = self.operating.check(&held.counter, held.seconds, now)
+                && !(probing && self.operating.may_probe(&held.counter, now))
+            {
+                return Err(at);
+            }
         }
         for (index, held) in wanted.held.iter().enumerate() {
-            if let Err(at) = self.operating.reserve(&held.counter, held.seconds, now) {
+            if let Err(at) = self.operating.reserve(&held.counter, held.seconds, now)
+                && !(probing && self.operating.probe(&held.counter, held.seconds, now))
+            {
                 for taken in wanted.held.iter().take(index) {
                     self.operating.release(&taken.counter, taken.seconds);
                 }

@@ -17,6 +17,7 @@ mod crashes;
 mod events;
 mod faults;
 mod keeping;
+mod limits;
 mod selecting;
 mod stops;
 mod unchecked;

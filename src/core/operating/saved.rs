@@ -28,9 +28,6 @@ pub struct SavedOperating(BTreeMap<String, SavedCounter>);
 struct SavedCounter {
     /// When, and seconds of work; oldest first.
     baskets: Vec<(i64, f64)>,
-    /// How much of the oldest drops at `reset_at` for certain.
-    #[serde(default)]
-    first: f64,
     reset_at: Option<i64>,
     window: i64,
     /// Until when costs that nobody reported count, and seconds of work.
@@ -68,10 +65,6 @@ impl Counter {
         });
         SavedCounter {
             baskets: joined.collect(),
-            first: match baskets.first() {
-                Some(oldest) if !self.reset_passed => oldest.first,
-                Some(_) | None => 0.0,
-            },
             reset_at: self.reset_at.map(from_now),
             window: nanoseconds(self.window),
             assumed: (
@@ -88,16 +81,13 @@ impl Counter {
 
 impl SavedCounter {
     fn restored(&self, saved_at: Timestamp) -> Counter {
-        let mut baskets: VecDeque<Basket> = self
+        let baskets: VecDeque<Basket> = self
             .baskets
             .iter()
             .take(MAX_SAVED)
-            .map(|(at, seconds)| Basket { at: moment(saved_at, *at), seconds: amount(*seconds), first: 0.0 })
+            .map(|(at, seconds)| Basket { at: moment(saved_at, *at), seconds: amount(*seconds) })
             .filter(|basket| basket.seconds > 0.0)
             .collect();
-        if let Some(oldest) = baskets.front_mut() {
-            oldest.first = amount(self.first).min(oldest.seconds);
-        }
         let window = span(self.window.max(0));
         let kept = if window.is_zero() { WINDOW_UNSAID } else { window };
         let lost = (saved_at.checked_add(kept).unwrap_or(Timestamp::MAX), amount(self.in_flight));
@@ -107,7 +97,6 @@ impl SavedCounter {
             reset_at: self.reset_at.filter(|_| !baskets.is_empty()).map(|at| moment(saved_at, at)),
             window,
             stale: self.charged,
-            reset_passed: false,
             assumed: [assumed, lost].into_iter().filter(|(_, seconds)| *seconds > 0.0).collect(),
             in_flight: 0.0,
             flights: 0,

@@ -1,0 +1,34 @@
+//! How much of what the portal allows a drain uses.
+
+use b24_janitor::sandbox::{BatchCharge, SandboxOptions};
+
+use crate::world::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_bound_by_the_operating_budget_uses_the_whole_of_every_window_and_is_never_refused() {
+    for batch_charge in [BatchCharge::Method, BatchCharge::MethodBatched, BatchCharge::Batch] {
+        // 48 s in 60 s, in baskets of 6 s: 240 leads at 0.2 s fit into a window.
+        let options = SandboxOptions {
+            leads: 3300,
+            method_seconds: 48.0,
+            window_seconds: 60,
+            delete_seconds: 0.2,
+            batch_charge,
+            ..SandboxOptions::default()
+        };
+        let rules = nightly().replace("timezone", "portal: { method_seconds: 48 }\ntimezone");
+        let world = World::with(options, &rules).await;
+        let expected = world.sandbox.ids_where(junk);
+        assert!(expected.len() > 960, "four windows and something: {}", expected.len());
+        let began = world.now();
+        world.run("junk").await;
+        world.settled(HOUR).await;
+        world.assert_only_deleted(&expected);
+        world.assert_within_limits();
+        let jobs = world.jobs().await;
+        let last = jobs.iter().filter_map(|job| job.finished_at).max().unwrap();
+        // No client can begin the fifth window before 234 s have passed.
+        let took = last.duration_since(began).as_secs_f64();
+        assert!(took <= 234.0 / 0.95, "{batch_charge:?}: {took} s");
+    }
+}
