@@ -13,6 +13,7 @@ use b24_janitor::core::filter::server_filter;
 use b24_janitor::core::lead::{Lead, LeadId};
 use b24_janitor::core::rule::{KeepCopy, Limits, Mode, Place, Protection, Rule, RuleName};
 use b24_janitor::core::schedule::Schedule;
+use b24_janitor::core::spots::Spots;
 use b24_janitor::core::trace::{self, Asked, Line, Ruling, Stages};
 use b24_janitor::core::truth::Truth;
 use jiff::Timestamp;
@@ -45,12 +46,19 @@ fn rule(selection: Condition) -> Rule {
         keep_copy: KeepCopy::None,
         limits: Limits::default(),
         place: Place::default(),
+        spots: Spots::default(),
     }
 }
 
 fn protection(condition: Condition) -> Protection {
     let name = RuleName::try_from("kept".to_owned()).unwrap();
-    Protection { name, ids: BTreeSet::new(), condition: Some(condition), place: Place::default() }
+    Protection {
+        name,
+        ids: BTreeSet::new(),
+        condition: Some(condition),
+        place: Place::default(),
+        spots: Spots::default(),
+    }
 }
 
 fn is(name: &str, test: Test) -> Condition {
@@ -238,7 +246,7 @@ proptest! {
         if named {
             let name = RuleName::try_from("pinned".to_owned()).unwrap();
             let ids = BTreeSet::from([lead.id]);
-            protections.push(Protection { name, ids, condition: None, place: Place::default() });
+            protections.push(Protection { name, ids, condition: None, place: Place::default(), spots: Spots::default() });
         }
         let guards = trace::protections(&protections, &lead, now(), &Stages::new());
         let trace = trace::rule(&rule, &guards, &lead, now(), &Stages::new());

@@ -178,15 +178,15 @@ async fn online_checks(report: Report, settings: &Settings, rules: &RuleSet) -> 
     let portal = workshop::portal(settings, rules, None, &Metrics::new()).await?;
     let said = online::check(&portal, rules).await;
     for finding in &said.findings {
-        let Finding { severity, code, place, message, help, .. } = finding;
+        let Finding { severity, code, written, message, help, .. } = finding;
         let told = Told {
             severity,
             code,
-            place: Some((place.file.as_str(), place.line, 1)),
-            message: message.as_str(),
-            help: Some(help.as_str()),
+            place: written.as_ref().map(|at| (at.file.as_str(), at.line, at.column)),
+            message,
+            help: Some(help),
         };
-        report.tell(&told, || finding.to_string())?;
+        report.tell(&told, || finding.render(Out::color()))?;
     }
     if said.errors().next().is_some() {
         return Err(Failure::Usage(Vec::new()));
