@@ -13,6 +13,7 @@ mod jobs;
 mod judged;
 mod plan;
 mod print;
+mod reload;
 mod run;
 mod runs;
 mod sandbox;
