@@ -23,6 +23,7 @@ mod status;
 mod test;
 mod tokens;
 mod vet;
+mod words;
 mod workshop;
 
 use std::process::ExitCode;
