@@ -80,8 +80,8 @@ pub(super) fn no_rule(rules: &RuleSet, name: &str) -> Failure {
     let near = names.iter().map(|known| (like(known), known)).filter(|(score, _)| *score >= NEAR_ENOUGH);
     let meant = near
         .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map_or_else(String::new, |(_, near)| format!(" did you mean `{near}`?"));
-    Failure::usage(format!("there is no rule `{name}`;{meant} the rules are: {}", names.join(", ")))
+        .map_or_else(|| "; the".to_owned(), |(_, near)| format!(": did you mean `{near}`? The"));
+    Failure::usage(format!("there is no rule `{name}`{meant} rules are: {}", names.join(", ")))
 }
 
 /// Says so if nothing was found because no rule has this name. Rules that can't be read are not the matter here.

@@ -17,6 +17,7 @@ use super::context::Context;
 use crate::core::field::FieldKind;
 use crate::core::outcome::Fault;
 use crate::core::rule::RuleSet;
+use crate::core::trace::USER_FIELDS;
 use crate::portal::{CallError, Class, FieldInfo, Portal, Sent, Stage};
 use crate::rules::{Diagnostic, Severity};
 
@@ -164,7 +165,9 @@ impl Report {
 /// checked.
 pub async fn check(portal: &Portal, rules: &RuleSet) -> Report {
     let mut report = Report::default();
-    match portal.scopes().await {
+    let scopes = portal.scopes().await;
+    let sees_users = scopes.as_ref().is_ok_and(|scopes| may_see_users(scopes));
+    match scopes {
         Ok(scopes) if scopes.iter().any(|scope| scope == "crm") => {}
         Ok(_) => report.findings.push(Finding::of_portal(
             "error",
@@ -178,6 +181,7 @@ pub async fn check(portal: &Portal, rules: &RuleSet) -> Report {
     asker.fields(rules, &mut report).await;
     asker.stages(rules, &mut report).await;
     asker.sources(rules, &mut report).await;
+    asker.users(rules, sees_users, &mut report).await;
     report.sort();
     report
 }
@@ -203,6 +207,15 @@ pub async fn check_rules(portal: &Portal, rules: &RuleSet) -> Report {
 /// The same with the patience of a read: for a command that has nothing else to do.
 pub async fn check_patiently(ctx: &Context, rules: &RuleSet) -> Report {
     Asker { portal: &ctx.portal, patient: Some(ctx) }.all(rules).await
+}
+
+/// Fields that hold the ids of users.
+const USERS: [&str; 6] = ["assignedById", "createdBy", "updatedBy", "movedBy", "lastActivityBy", "observers"];
+
+/// Whether a webhook with these permissions may ask for users
+/// (<https://apidocs.bitrix24.com/api-reference/user/user-get.html>).
+pub(super) fn may_see_users(scopes: &[String]) -> bool {
+    scopes.iter().any(|scope| matches!(scope.as_str(), "user" | "user_basic" | "user_brief"))
 }
 
 const FIELDS_OF_RULES: &str = "the fields of the rules";
@@ -255,6 +268,44 @@ impl Asker<'_> {
                 report.add(Severity::Error, "unknown-stage", at, message, help);
             }),
             Err(error) => report.unchecked("the stages of the rules", error),
+        }
+    }
+
+    /// Users may be hidden from the webhook, so one that it does not see is no error.
+    async fn users(self, rules: &RuleSet, sees_users: bool, report: &mut Report) {
+        let all = leaves(rules);
+        let named: Vec<&Leaf<'_>> =
+            all.iter().filter(|leaf| USER_FIELDS.contains(&leaf.field.as_str())).collect();
+        // The portal writes 0 where there is nobody.
+        let ids: BTreeSet<i64> = named.iter().flat_map(|leaf| leaf.ids()).filter(|id| *id != 0).collect();
+        if ids.is_empty() {
+            return;
+        }
+        if !sees_users {
+            let message = "whether the users of the rules exist was not checked: the webhook lacks the scope `user_brief`";
+            let help = "nothing depends on it; to have them checked and named, add Users (minimum) (user_brief) to \
+                        the webhook's permissions";
+            let finding =
+                Finding::of_portal("warning", "users-not-checked", message.to_owned(), help.to_owned());
+            report.findings.push(finding);
+            return;
+        }
+        let ids: Vec<i64> = ids.into_iter().collect();
+        match self.ask(|| self.portal.users(&ids)).await {
+            Ok(known) => {
+                for leaf in named {
+                    for (index, id) in leaf.ids().into_iter().enumerate() {
+                        if id != 0 && !known.contains_key(&id) {
+                            let message = format!("the portal shows this webhook no user {id}");
+                            let help =
+                                "the id of a user stands in the address of the user's profile".to_owned();
+                            let at = (leaf, Part::Value(index));
+                            report.add(Severity::Warning, "unknown-user", at, message, help);
+                        }
+                    }
+                }
+            }
+            Err(error) => report.unchecked("the users of the rules", error),
         }
     }
 
