@@ -145,6 +145,8 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         out.say(format!("DAY CAP: rule {rule} has used up its deletes_per_day of {deletes_per_day}; {on}"))?;
     }
     if let Some(error) = &status.last_error {
+        let (at, error) = error.split_once(' ').unwrap_or_default();
+        let error = format!("{} {error}", zones.text(None, at));
         out.say(format!("last error  {error}"))?;
     }
     Ok(())

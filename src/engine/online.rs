@@ -209,9 +209,6 @@ pub async fn check_patiently(ctx: &Context, rules: &RuleSet) -> Report {
     Asker { portal: &ctx.portal, patient: Some(ctx) }.all(rules).await
 }
 
-/// Fields that hold the ids of users.
-const USERS: [&str; 6] = ["assignedById", "createdBy", "updatedBy", "movedBy", "lastActivityBy", "observers"];
-
 /// Whether a webhook with these permissions may ask for users
 /// (<https://apidocs.bitrix24.com/api-reference/user/user-get.html>).
 pub(super) fn may_see_users(scopes: &[String]) -> bool {

@@ -112,10 +112,10 @@ fn explain_tells_a_protected_lead_from_one_that_can_not_be_judged_and_one_that_g
     let told = home.object(&["explain", &tomorrow.to_string(), "--json"]);
     let (junk, promised) = (&told["rules"][0], &told["rules"][1]);
     assert_eq!((&junk["verdict"], &promised["verdict"]), (&"delete".into(), &"undecidable".into()));
-    let due: jiff::Timestamp = junk["due_at"].as_str().unwrap().parse().unwrap();
-    let at: jiff::Timestamp = told["at"].as_str().unwrap().parse().unwrap();
-    let ahead = due.duration_since(at);
-    assert!(ahead > jiff::SignedDuration::from_hours(23) && ahead <= jiff::SignedDuration::from_hours(24));
+    let time = |value: &serde_json::Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let job = &told["jobs"][0];
+    let grace = time(&junk["due_at"]).duration_since(time(&job["created_at"]));
+    assert_eq!(grace, jiff::SignedDuration::from_hours(24));
     assert!(told.to_string().contains(r#""names":{"1":"User 1 Sandbox""#), "{told}");
 }
 
@@ -132,4 +132,38 @@ fn users_are_checked_where_the_webhook_may_see_them_and_else_the_scope_is_named(
     let ended = home.run(&["check", "--online"]);
     assert!(ended.code == Some(0) && ended.err.contains("lacks the scope `user_brief`"), "{}", ended.err);
     assert!(!ended.err.contains("unknown-user"), "{}", ended.err);
+}
+
+#[test]
+fn suggested_commands_carry_the_places_that_were_typed_and_a_replaced_run_is_called_so() {
+    let portal = portal();
+    let home = Home::without_portal("").with("B24_WEBHOOK_URL", &portal.webhook());
+    home.write("my rules.yaml", &RULES.replace("max_matches: 100000", "max_matches: 1"));
+    let places = ["--rules", "my rules.yaml", "--db", "my.db"];
+    let typed = |words: &[&'static str]| [words, places.as_slice()].concat();
+    let held = home.fails(3, &typed(&["run", "junk"]));
+    let count = portal.sandbox.ids_where(|lead| &*lead.stage == "JUNK" && lead.opportunity == 0.0).len();
+    let command = format!("`b24-janitor approve 1 --count {count} --rules 'my rules.yaml' --db my.db`");
+    assert!(held.out.contains(&command), "{}", held.out);
+    assert!(home.ok(&typed(&["runs"])).contains(&command));
+    home.fails(3, &typed(&["run", "junk"]));
+    let refused = home.fails(1, &typed(&["approve", "1", "--count", "5"]));
+    assert!(refused.err.contains("run 1 was replaced by a later run of rule junk"), "{}", refused.err);
+    assert!(home.ok(&typed(&["status"])).contains("HELD: run 2"));
+}
+
+#[test]
+fn status_names_the_rules_that_have_used_up_their_day() {
+    let portal = portal();
+    let rules =
+        RULES.replace("max_percent: 100 }, grace_period: 24h", "max_percent: 100, deletes_per_day: 3 }");
+    let home = Home::new(&portal, &rules);
+    let ended = home.fails(1, &["run", "junk", "--wait"]);
+    assert!(ended.err.contains("deletes_per_day is used up: 3 of 3"), "{}", ended.err);
+    let said = home.ok(&["status"]);
+    let cap = "DAY CAP: rule junk has used up its deletes_per_day of 3; the next may go at ";
+    let line = said.lines().find_map(|line| line.strip_prefix(cap)).unwrap();
+    assert!(line.ends_with("+01:00") || line.ends_with("+02:00"), "in the rule's zone: {line}");
+    let capped = &home.object(&["status", "--json"])["capped"];
+    assert_eq!((&capped[0]["rule"], &capped[0]["deletes_per_day"]), (&"junk".into(), &3.into()));
 }
