@@ -20,5 +20,6 @@ pub mod plan_diff;
 pub mod retry;
 pub mod rule;
 pub mod schedule;
+pub mod spots;
 pub mod trace;
 pub mod truth;

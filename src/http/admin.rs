@@ -1,4 +1,4 @@
-//! The admin listener: an overview page, `/metrics`, `/readyz`.
+//! The admin listener: an overview page, `/metrics`, `/readyz`, `POST /rules/reload`.
 //!
 //! It is meant for the machine itself or a private network, and a browser there also runs strangers' pages. So it
 //! answers only to `Host` names that are ours: a page whose name is rebound to 127.0.0.1 gets 421. With a token
@@ -14,10 +14,11 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use secrecy::SecretString;
 
 use super::health::{self, Readiness};
+use super::reload::{self, Reload};
 use super::token::{self, Tokens};
 use super::{Answer, plain};
 use crate::metrics::{self, Metrics};
@@ -44,6 +45,8 @@ pub struct Admin {
     pub overview: Overview,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// What `POST /rules/reload` does.
+    pub reload: Reload,
 }
 
 struct Guard {
@@ -62,11 +65,12 @@ struct Pages {
     ready: Readiness,
     overview: Overview,
     metrics: Metrics,
+    reload: Reload,
 }
 
 /// The admin listener's routes.
 pub fn router(admin: Admin) -> Router {
-    let Admin { bound, hosts, token, ready, overview, metrics } = admin;
+    let Admin { bound, hosts, token, ready, overview, metrics, reload } = admin;
     let token = match token.map(|token| Tokens::new(&[token])) {
         None => Lock::Open,
         Some(Some(tokens)) => Lock::Token(tokens),
@@ -77,7 +81,8 @@ pub fn router(admin: Admin) -> Router {
         .route("/", get(overview_page))
         .route("/metrics", get(metrics_text))
         .route("/readyz", get(async |State(pages): State<Arc<Pages>>| health::readyz(&pages.ready).await))
-        .with_state(Arc::new(Pages { ready, overview, metrics }))
+        .route("/rules/reload", post(reload_rules))
+        .with_state(Arc::new(Pages { ready, overview, metrics, reload }))
         .layer(middleware::from_fn_with_state(guard, check))
         .layer(middleware::map_response(harden))
 }
@@ -145,6 +150,10 @@ async fn harden(mut answer: Response) -> Response {
     ];
     answer.headers_mut().extend(headers);
     answer
+}
+
+async fn reload_rules(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    reload::reload(&pages.reload, &headers).await
 }
 
 async fn metrics_text(State(pages): State<Arc<Pages>>) -> Response {

@@ -23,4 +23,5 @@ mod rules;
 mod service;
 mod settings;
 mod stop;
+mod trust;
 mod vetting;

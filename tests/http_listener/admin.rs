@@ -22,6 +22,7 @@ fn admin() -> Admin {
         ready: readiness(true, "ready\n"),
         overview: Arc::new(|| async { Vec::new() }.boxed()),
         metrics: Metrics::new(),
+        reload: Arc::new(|| async { Ok(3) }.boxed()),
     }
 }
 
@@ -178,4 +179,44 @@ async fn there_is_nothing_else_and_no_other_method() {
         let post = Request::post(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
         assert_eq!(ask(&router, post).await.0, StatusCode::METHOD_NOT_ALLOWED, "{path}");
     }
+}
+
+async fn reload(router: &Router, headers: &[(&str, &str)]) -> (StatusCode, String) {
+    let mut request = Request::post("/rules/reload").header("host", "localhost:8081");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (status, _, text) = ask(router, request.body(Body::empty()).unwrap()).await;
+    (status, text)
+}
+
+#[tokio::test]
+async fn a_reload_says_how_many_rules_are_in_force_or_what_is_wrong() {
+    let fine = reload(&router(admin()), &[]).await;
+    assert_eq!(fine, (StatusCode::OK, "rules reloaded: 3 rules in force\n".to_owned()));
+    let problems = || async { Err(vec!["rules.yaml:1:1: error[one]: x".to_owned(), "two".to_owned()]) };
+    let broken = router(Admin { reload: Arc::new(move || problems().boxed()), ..admin() });
+    let (status, text) = reload(&broken, &[]).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(text, "not reloaded; the old rules stay in force:\nrules.yaml:1:1: error[one]: x\ntwo\n");
+    assert_eq!(local(&router(admin()), "/rules/reload").await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_reload_needs_the_token_and_no_page_of_another_origin_can_ask_for_it() {
+    let locked = router(Admin { token: Some("s3cret".into()), ..admin() });
+    assert_eq!(reload(&locked, &[]).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(reload(&locked, &[("authorization", "Bearer s3cret")]).await.0, StatusCode::OK);
+    let open = router(admin());
+    for (name, value) in [
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+        ("origin", "http://localhost:9999"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        assert_eq!(reload(&open, &[(name, value)]).await.0, StatusCode::FORBIDDEN, "{name}: {value}");
+    }
+    let ours = [("origin", "http://localhost:8081"), ("sec-fetch-site", "same-origin")];
+    assert_eq!(reload(&open, &ours).await.0, StatusCode::OK);
 }
