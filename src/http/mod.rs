@@ -5,6 +5,8 @@
 //! logged. The folder knows neither the store nor the engine; it is given hooks.
 
 pub mod admin;
+pub mod attempts;
+mod busy;
 pub mod events;
 mod form;
 pub mod health;
