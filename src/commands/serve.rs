@@ -175,6 +175,8 @@ fn serve_admin(
         ready: health.readiness(),
         overview: health.overview(),
         metrics: metrics.clone(),
+        pause: health.order(true),
+        resume: health.order(false),
     });
     tasks.spawn(listen::serve(listener, router, stop.clone().cancelled_owned(), HTTP_GRACE));
     Ok(())

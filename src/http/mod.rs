@@ -9,9 +9,12 @@ pub mod attempts;
 mod busy;
 pub mod events;
 mod form;
+pub mod guard;
 pub mod health;
 pub mod listen;
 pub mod notify;
+mod page;
+pub mod sessions;
 mod token;
 
 use axum::http::{HeaderValue, StatusCode, header};

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use b24_janitor::http::admin::{Admin, router};
+use b24_janitor::http::guard::SCRIPT_HEADER;
 use b24_janitor::http::health::{READY_TIMEOUT, Readiness, ReadyReport};
 use b24_janitor::metrics::Metrics;
 use futures_util::FutureExt;
@@ -22,6 +23,8 @@ fn admin() -> Admin {
         ready: readiness(true, "ready\n"),
         overview: Arc::new(|| async { Vec::new() }.boxed()),
         metrics: Metrics::new(),
+        pause: Arc::new(|| async { Ok(()) }.boxed()),
+        resume: Arc::new(|| async { Ok(()) }.boxed()),
     }
 }
 
@@ -85,9 +88,9 @@ async fn the_page_escapes_what_it_shows_and_allows_nothing_active() {
     assert!(text.contains(">a &lt;b&gt;</th><td>&lt;script&gt;&quot;&#39;&amp;</td>"), "{text}");
     assert!(!text.contains("<script") && !text.contains("style="), "{text}");
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert_eq!(policy, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    assert_eq!(policy, "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'");
     assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
-    assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+    assert_eq!(headers[header::REFERRER_POLICY], "same-origin");
     assert_eq!(headers[header::CACHE_CONTROL], "no-store");
 }
 
@@ -175,7 +178,11 @@ async fn there_is_nothing_else_and_no_other_method() {
         assert_eq!(local(&router, path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
     for path in ["/", "/metrics", "/readyz"] {
-        let post = Request::post(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
+        let post = Request::post(path)
+            .header(header::HOST, "localhost")
+            .header(SCRIPT_HEADER, "1")
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(ask(&router, post).await.0, StatusCode::METHOD_NOT_ALLOWED, "{path}");
     }
 }
