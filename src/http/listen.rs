@@ -141,6 +141,8 @@ pub async fn serve_within(
         }
         // The semaphore is never closed, so there always is a place.
         let (Ok(place), Ok((stream, peer))) = (place, accepted.inspect_err(report_accept)) else {
+            // Whoever holds descriptors without using them gives one back.
+            idle.shed_oldest();
             tokio::select! {
                 () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
                 () = &mut shutdown => break,
