@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
@@ -125,10 +126,17 @@ impl Service<Request<Incoming>> for Watched {
         let at_work = AtWork(Arc::clone(&self.activity));
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
+        // hyper goes by the chunks and drops a Content-Length beside them (RFC 9112, 6.3). Whatever a proxy before us took
+        // for the end of such a request, what follows it on the connection is not taken for another one.
+        let last = request.headers().contains_key(header::TRANSFER_ENCODING);
         let answer = self.router.clone().oneshot(request);
         Box::pin(async move {
             let _at_work = at_work;
-            answer.await
+            let mut answer = answer.await?;
+            if last {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(answer)
         })
     }
 }

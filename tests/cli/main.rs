@@ -8,6 +8,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod attacks;
 mod check;
 mod crash;
 mod explain;
