@@ -21,6 +21,7 @@ mod plan_and_run;
 mod portal;
 mod reload;
 mod rules;
+mod secrets;
 mod service;
 mod settings;
 mod stop;
