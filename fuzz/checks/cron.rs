@@ -19,7 +19,7 @@ const ZONES: [&str; 8] = [
 ];
 
 /// Parses, computes the next and the last times, and compares them.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let [zone, day_fields, a, b, c, d, text @ ..] = data else { return };
     let Ok(text) = std::str::from_utf8(text) else { return };
     let name = ZONES[usize::from(*zone) % ZONES.len()];

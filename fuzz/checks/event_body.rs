@@ -46,7 +46,7 @@ fn bench() -> Bench {
 }
 
 /// One body as it is, and one with a valid token at its end, so that most inputs get past the token.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     BENCH.with_borrow_mut(|bench_of_thread| {
         let bench = bench_of_thread.get_or_insert_with(bench);
         bench.send(data);

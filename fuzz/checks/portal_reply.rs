@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tokio::runtime::Builder;
 
 /// The webhook's code, the application's key and its refresh token alike.
-pub const SECRET: &str = "s3cr3tc0de9xyz";
+const SECRET: &str = "s3cr3tc0de9xyz";
 
 const STATUSES: [u16; 12] = [200, 201, 204, 302, 400, 401, 403, 404, 429, 500, 502, 503];
 
@@ -26,7 +26,7 @@ const TYPES: [&str; 4] =
     ["application/json; charset=utf-8", "text/html", "", "text/json; note=s3cr3tc0de9xyz"];
 
 /// Sends one reply to one call.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let [call, status, kind, body @ ..] = data else { return };
     let status = STATUSES[usize::from(*status) % STATUSES.len()];
     let kind = TYPES[usize::from(*kind) % TYPES.len()];

@@ -6,7 +6,7 @@ use b24_janitor::rules::{self, Diagnostic, Input};
 const MAX_FOUND: usize = 250;
 
 /// Reads, lints, runs and renders everything.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let input = |file: &str| Input { file: file.to_owned(), bytes: data.to_vec() };
     let loaded = rules::parse(&[input("rules.yaml")]);
     let tests = rules::parse_tests(&input("a.test.yaml"));

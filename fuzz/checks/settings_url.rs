@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 const SHORTEST: usize = 9;
 
 /// Reads the text as a webhook's address and as a server's.
-pub fn check(data: &[u8]) {
+pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(server) = ServerUrl::parse(text) {
         assert_eq!(ServerUrl::parse(server.as_str()), Ok(server.clone()));

@@ -89,24 +89,26 @@ impl Guard {
         Guard { bound, hosts, token, sessions: Sessions::default(), attempts: Attempts::default() }
     }
 
-    fn admit(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<Admitted, Response> {
+    fn admit(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<Admitted, Box<Response>> {
         let tokens = match &self.token {
             Lock::Open(csrf) => return Ok(Admitted::Open(csrf.as_ref().ok().cloned())),
             Lock::Token(tokens) => tokens,
-            Lock::Shut => return Err(unauthorised(headers)),
+            Lock::Shut => return Err(Box::new(unauthorised(headers))),
         };
         if let Some(id) = cookie(headers)
             && let Some(csrf) = self.sessions.csrf_of(&id)
         {
             return Ok(Admitted::Session { id, csrf });
         }
-        let Some((scheme, secret)) = token::presented(headers) else { return Err(unauthorised(headers)) };
+        let Some((scheme, secret)) = token::presented(headers) else {
+            return Err(Box::new(unauthorised(headers)));
+        };
         if self.attempts.exhausted(peer) {
-            return Err(too_many());
+            return Err(Box::new(too_many()));
         }
         if !tokens.accept(&secret) {
             self.attempts.failed(peer);
-            return Err(unauthorised(headers));
+            return Err(Box::new(unauthorised(headers)));
         }
         Ok(match scheme {
             Scheme::Bearer => Admitted::Bearer,
@@ -172,7 +174,7 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, mut request: Request,
             };
         }
         (Ok(admitted), false) => admitted,
-        (Err(refusal), false) => return refusal,
+        (Err(refusal), false) => return *refusal,
     };
     if changes {
         let expected = match &admitted {
