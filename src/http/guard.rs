@@ -28,11 +28,8 @@ use super::attempts::{Attempts, Peer};
 use super::form::Form;
 use super::page;
 use super::plain;
-use super::sessions::{self, NoRandomness, Sessions};
+use super::sessions::{self, CSRF_FIELD, NoRandomness, Sessions};
 use super::token::{self, Scheme, Tokens};
-
-/// The hidden field of every form.
-pub const CSRF_FIELD: &str = "csrf";
 
 /// What a script sends, with any value, to change something on a listener without a token. A page of another origin
 /// can't send it without being allowed to, and nobody allows it.

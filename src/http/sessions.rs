@@ -8,6 +8,9 @@ use std::time::Duration;
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
+/// The hidden field of every form, with the session's token.
+pub const CSRF_FIELD: &str = "csrf";
+
 /// How long a session lasts from its login: a working day, after which a forgotten browser is signed out.
 pub const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 
