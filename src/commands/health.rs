@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::engine::{Unchecked, remedy_of};
-use crate::http::admin::Overview;
+use crate::http::admin::{Order, Overview};
 use crate::http::health::{Readiness, ReadyReport};
 use crate::portal::{Observer, Portal};
 use crate::store::{Store, control, events, jobs};
@@ -149,6 +149,26 @@ impl Health {
         Arc::new(move || {
             let health = health.clone();
             Box::pin(async move { health.rows().await })
+        })
+    }
+
+    /// What the page's buttons do, the same as `pause` and `resume`.
+    pub(super) fn order(&self, pause: bool) -> Order {
+        let store = self.store.clone();
+        Arc::new(move || {
+            let store = store.clone();
+            Box::pin(async move {
+                let now = Clock::System.now();
+                let write = store.write(move |db| {
+                    if !pause {
+                        control::clear_portal_stop(db)?;
+                    }
+                    control::set_paused(db, pause, now)
+                });
+                write.await.map_err(|error| error.to_string())?;
+                tracing::info!(pause, "ordered on the admin page");
+                Ok(())
+            })
         })
     }
 

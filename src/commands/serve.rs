@@ -171,6 +171,13 @@ fn serve_admin(
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let bound = listen::announce("admin", &listener)?;
+    // The settings were checked with their own address; a socket from systemd may have another.
+    if settings.admin_token.is_none() && !bound.ip().to_canonical().is_loopback() {
+        return Err(Failure::usage(format!(
+            "the admin listener can be reached from other machines ({bound}), and JANITOR_ADMIN_TOKEN is not set; set \
+             it, or let systemd listen on the loopback only"
+        )));
+    }
     let router = admin::router(Admin {
         bound,
         hosts: settings.admin_hosts.clone(),
@@ -179,6 +186,8 @@ fn serve_admin(
         overview: health.overview(),
         metrics: metrics.clone(),
         reload,
+        pause: health.order(true),
+        resume: health.order(false),
     });
     tasks.spawn(listen::serve(listener, router, stop.clone().cancelled_owned(), HTTP_GRACE));
     Ok(())

@@ -12,6 +12,7 @@ pub mod decide;
 pub mod estimate;
 pub mod field;
 pub mod filter;
+pub mod freshness;
 pub mod lead;
 pub mod operating;
 pub mod outcome;

@@ -38,7 +38,6 @@ use tracing::{info, warn};
 
 pub use context::{Context, EngineError, remedy_of};
 pub use control::FOREIGN_CHANGES_EVERY;
-pub use lane::FRESH;
 pub use unchecked::Unchecked;
 
 use crate::clock::Clock;

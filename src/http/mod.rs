@@ -5,12 +5,17 @@
 //! logged. The folder knows neither the store nor the engine; it is given hooks.
 
 pub mod admin;
+pub mod attempts;
+mod busy;
 pub mod events;
 mod form;
+pub mod guard;
 pub mod health;
 pub mod listen;
 pub mod notify;
+mod page;
 pub mod reload;
+pub mod sessions;
 mod token;
 
 use axum::http::{HeaderValue, StatusCode, header};

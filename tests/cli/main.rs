@@ -8,6 +8,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod attacks;
 mod check;
 mod crash;
 mod explain;
@@ -20,6 +21,7 @@ mod plan_and_run;
 mod portal;
 mod reload;
 mod rules;
+mod secrets;
 mod service;
 mod settings;
 mod stop;

@@ -76,7 +76,7 @@ fn a_mistake_is_refused_at_check_at_start_and_at_reload_and_the_old_rules_go_on(
         let other = ["serve", "--db", "other.db", "--listen", "127.0.0.1:0", "--admin-listen", "off"];
         let started = home.fails(2, &other);
         assert!(started.err.contains(says), "{}", started.err);
-        let (status, body) = crate::http::post(service.admin, "/rules/reload", "text/plain", "");
+        let (status, body) = crate::http::order(service.admin, "/rules/reload");
         assert_eq!(status, 422);
         assert!(body.contains("not reloaded; the old rules stay in force") && body.contains(says), "{body}");
         service.process.signal("HUP");
@@ -89,7 +89,7 @@ fn a_mistake_is_refused_at_check_at_start_and_at_reload_and_the_old_rules_go_on(
     let selected = portal.sandbox.ids_where(|lead| &*lead.stage == "JUNK" && lead.opportunity == 0.0);
     let run = home.object(&["run", "junk", "--json"]);
     assert_eq!(run["enqueued"], selected.len(), "the rules that were in force before are in force still");
-    let (status, body) = crate::http::post(service.admin, "/rules/reload", "text/plain", "");
+    let (status, body) = crate::http::order(service.admin, "/rules/reload");
     assert_eq!((status, body.as_str()), (200, "rules reloaded: 2 rules in force\n"));
     assert!(!crate::http::get(service.admin, "/readyz").1.contains("reload failed"));
     service.stop();
