@@ -11,7 +11,7 @@ use crate::engine::remedy_of;
 use crate::settings::Settings;
 use crate::store::control::{self, PortalStop, UncheckedRules};
 use crate::store::runs::{self, RunState};
-use crate::store::{events, jobs};
+use crate::store::{Disk, Room, events, jobs};
 
 #[derive(Serialize)]
 struct Status {
@@ -23,7 +23,15 @@ struct Status {
     held_runs: Vec<i64>,
     unchecked: UncheckedRules,
     next_due: Option<Timestamp>,
+    silent_since: Option<Timestamp>,
+    disk: Option<DiskSpace>,
     service: Service,
+}
+
+#[derive(Serialize)]
+struct DiskSpace {
+    free_bytes: u64,
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -46,6 +54,10 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         }
         Whose::Service(pid) => (true, pid),
     };
+    let disk = Disk::of(&settings.db)
+        .free()
+        .ok()
+        .map(|free_bytes| DiskSpace { free_bytes, problem: Room::judge(Room::Enough, free_bytes).says() });
     let status = store
         .read(move |db| {
             let held =
@@ -63,6 +75,8 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
                 held_runs: held,
                 unchecked: control::unchecked(db)?,
                 next_due: jobs::next_due(db)?,
+                silent_since: control::silent_since(db)?,
+                disk,
                 service: Service { running, pid, last_heartbeat: control::last_heartbeat(db)? },
             })
         })
@@ -97,6 +111,12 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         for why in &status.unchecked.why {
             out.say(format!("  {why}"))?;
         }
+    }
+    if let Some(problem) = status.disk.as_ref().and_then(|disk| disk.problem.as_ref()) {
+        out.say(format!("DISK: {problem}"))?;
+    }
+    if let Some(since) = status.silent_since {
+        out.say(format!("SILENT: {}", super::health::silence(since)))?;
     }
     for run in &status.held_runs {
         out.say(format!("HELD: run {run} waits for approval; see `b24-janitor runs`"))?;

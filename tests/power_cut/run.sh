@@ -5,14 +5,5 @@
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-for tool in mkfs.ext4 mount umount python3; do
-    if ! command -v "$tool" >/dev/null; then
-        echo "NOTICE: skipped: $tool is not here"
-        exit 0
-    fi
-done
-if test "$(id -u)" -ne 0 || ! test -e /dev/loop-control; then
-    echo "NOTICE: skipped: root and loop devices are needed"
-    exit 0
-fi
+. "$here/needs.sh"
 PYTHONDONTWRITEBYTECODE=1 python3 "$here/power_cut.py" "${2:-$here/../../target/debug/b24-janitor}" "${1:-10}"
