@@ -317,7 +317,7 @@ pub struct JobsArgs {
     /// Only jobs of this lead
     #[arg(long, value_name = "ID")]
     pub lead: Option<i64>,
-    /// At most so many, oldest first [default: 50 for people, all with --json]
+    /// At most so many, newest first [default: 50 for people, all with --json]
     #[arg(long)]
     pub limit: Option<u64>,
     #[command(flatten)]

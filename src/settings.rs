@@ -73,6 +73,8 @@ pub struct Settings {
     pub rules: PathBuf,
     /// `JANITOR_DB`.
     pub db: PathBuf,
+    /// `--rules` and `--db` as they were typed, for commands that are suggested.
+    pub given: Vec<(&'static str, PathBuf)>,
     /// `JANITOR_LISTEN`: the public listener.
     pub listen: SocketAddr,
     /// `JANITOR_ADMIN_LISTEN`: the admin listener; `None` is `off`.
@@ -128,6 +130,8 @@ impl Settings {
         let rules = reader.path("JANITOR_RULES", "--rules", flags.rules.as_deref(), "rules.yaml");
         let db = reader.path("JANITOR_DB", "--db", flags.db.as_deref(), "janitor.db");
         reader.check_db(&db);
+        let given = [("--rules", &flags.rules), ("--db", &flags.db)];
+        let given = given.into_iter().filter_map(|(flag, path)| Some((flag, path.clone()?))).collect();
         let listen = reader.listen(flags.listen.as_deref());
         let admin_listen = reader.admin_listen(flags.admin_listen.as_deref());
         let silence_alarm = reader.silence_alarm(flags.silence_alarm.as_deref());
@@ -148,6 +152,7 @@ impl Settings {
                     application_tokens,
                     rules,
                     db,
+                    given,
                     listen: listen.address,
                     admin_listen: admin_listen.map(|admin| admin.address),
                     silence_alarm,

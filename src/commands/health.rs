@@ -1,5 +1,6 @@
 //! What `/readyz` and the overview of the admin listener say.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::engine::{Unchecked, remedy_of};
-use crate::http::admin::Overview;
+use crate::http::admin::{Order, Overview};
 use crate::http::health::{Readiness, ReadyReport};
 use crate::portal::{Observer, Portal};
 use crate::store::{Room, Store, control, events, jobs};
@@ -16,7 +17,7 @@ use crate::store::{Room, Store, control, events, jobs};
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// What it means that no event comes, and what to do.
-pub(super) fn silence(since: Timestamp) -> String {
+pub(super) fn silence(since: impl Display) -> String {
     format!(
         "no event came since {since}: see in Bitrix24 whether the outgoing webhook still exists and leads here, and whether \
          its address is reached from outside"
@@ -171,6 +172,26 @@ impl Health {
         Arc::new(move || {
             let health = health.clone();
             Box::pin(async move { health.rows().await })
+        })
+    }
+
+    /// What the page's buttons do, the same as `pause` and `resume`.
+    pub(super) fn order(&self, pause: bool) -> Order {
+        let store = self.store.clone();
+        Arc::new(move || {
+            let store = store.clone();
+            Box::pin(async move {
+                let now = Clock::System.now();
+                let write = store.write(move |db| {
+                    if !pause {
+                        control::clear_portal_stop(db)?;
+                    }
+                    control::set_paused(db, pause, now)
+                });
+                write.await.map_err(|error| error.to_string())?;
+                tracing::info!(pause, "ordered on the admin page");
+                Ok(())
+            })
         })
     }
 

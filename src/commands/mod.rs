@@ -13,6 +13,7 @@ mod jobs;
 mod judged;
 mod plan;
 mod print;
+mod reload;
 mod run;
 mod runs;
 mod sandbox;
@@ -22,6 +23,7 @@ mod status;
 mod test;
 mod tokens;
 mod vet;
+mod words;
 mod workshop;
 
 use std::process::ExitCode;

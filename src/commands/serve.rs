@@ -9,18 +9,20 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
 use super::health::Health;
+use super::reload::{self, Reloading};
 use super::workshop::{self, Whose};
 use super::{intake, vet};
 use crate::clock::Clock;
 use crate::engine::{self, Context, Engine, FOREIGN_CHANGES_EVERY, Guards};
 use crate::http::admin::{self, Admin};
+use crate::http::reload::Reload;
 use crate::http::{self, listen, notify};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -115,17 +117,19 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let listeners = TaskTracker::new();
     serve_public(&settings, &engine, public, &listeners, &stop)?;
+    let (reload, mut reloads) = reload::door();
     if let Some(admin) = admin {
-        serve_admin(&settings, &health, &metrics, admin, &listeners, &stop)?;
+        serve_admin(&settings, (&health, &metrics, reload), admin, &listeners, &stop)?;
     }
     engine.spawn(FOREIGN_CHANGES_EVERY);
     listeners.spawn(feed_watchdog(engine.context().clone(), stop.clone()));
     notify::ready();
     info!(version = crate::VERSION, rules = engine.context().rules().rules.len(), "ready");
+    let reloading = Reloading { settings: &settings, engine: &engine, health: &health, metrics: &metrics };
     let crashed = tokio::select! {
         () = &mut stop_asked => false,
         () = engine.crashed() => true,
-        () = reload_when_asked(&settings, &engine, &health, &metrics, &mut hangup) => false,
+        () = reloading.whenever_asked(&mut hangup, &mut reloads) => false,
     };
     info!("stopping: requests in flight are finished");
     notify::stopping();
@@ -194,13 +198,19 @@ fn serve_public(
 
 fn serve_admin(
     settings: &Settings,
-    health: &Health,
-    metrics: &Metrics,
+    (health, metrics, reload): (&Health, &Metrics, Reload),
     listener: TcpListener,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let bound = listen::announce("admin", &listener)?;
+    // The settings were checked with their own address; a socket from systemd may have another.
+    if settings.admin_token.is_none() && !bound.ip().to_canonical().is_loopback() {
+        return Err(Failure::usage(format!(
+            "the admin listener can be reached from other machines ({bound}), and JANITOR_ADMIN_TOKEN is not set; set \
+             it, or let systemd listen on the loopback only"
+        )));
+    }
     let router = admin::router(Admin {
         bound,
         hosts: settings.admin_hosts.clone(),
@@ -208,52 +218,12 @@ fn serve_admin(
         ready: health.readiness(),
         overview: health.overview(),
         metrics: metrics.clone(),
+        reload,
+        pause: health.order(true),
+        resume: health.order(false),
     });
     tasks.spawn(listen::serve(listener, router, stop.clone().cancelled_owned(), HTTP_GRACE));
     Ok(())
-}
-
-/// SIGHUP reloads the rules: all files or none; on a mistake the old ones stay. Never returns.
-async fn reload_when_asked(
-    settings: &Settings,
-    engine: &Engine,
-    health: &Health,
-    metrics: &Metrics,
-    hangup: &mut Signal,
-) {
-    loop {
-        if hangup.recv().await.is_none() {
-            return std::future::pending().await;
-        }
-        notify::reloading();
-        match reload(settings, engine).await {
-            Ok(rules) => {
-                metrics.reload(true);
-                health.reloaded(None);
-                info!(rules, "rules reloaded");
-            }
-            Err(problems) => {
-                metrics.reload(false);
-                for problem in &problems {
-                    error!("{problem}");
-                }
-                error!(problems = problems.len(), "the rules were not reloaded; the old ones stay in force");
-                health.reloaded(Some(problems.join("\n")));
-            }
-        }
-        notify::ready();
-    }
-}
-
-async fn reload(settings: &Settings, engine: &Engine) -> Result<usize, Vec<String>> {
-    let rules = vet::load(settings)?;
-    let count = rules.rules.len();
-    let replaced = match vet::ask(&engine.context().portal, &rules).await? {
-        None => engine.reload(rules).await,
-        Some(why) => engine.reload_unchecked(rules, &why).await,
-    };
-    replaced.map_err(|error| vec![format!("{error}")])?;
-    Ok(count)
 }
 
 /// Feeds systemd's watchdog: each time only after a round trip through the store's writer, and while no part of the

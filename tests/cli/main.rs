@@ -8,6 +8,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod attacks;
 mod check;
 mod crash;
 mod explain;
@@ -22,8 +23,10 @@ mod portal;
 mod refused;
 mod reload;
 mod rules;
+mod secrets;
 mod service;
 mod settings;
 mod stop;
+mod trust;
 mod vetting;
 mod watchdog;

@@ -1,7 +1,7 @@
 //! One lane of the worker: claims due jobs, reads their leads, judges them once more, keeps copies, deletes, settles.
 //! Up to eight lanes run side by side; each has at most one request in flight.
 //!
-//! Properties wanted: a lead is deleted only if it was read at most [`FRESH`] before its deletion was sent and its rule,
+//! Properties wanted: a lead is deleted only if it was read at most [`FRESH`](crate::core::freshness::FRESH) before its deletion was sent and its rule,
 //! as it stood at the sending, selected it then; every job claimed is settled or given back; nothing is sent that is not
 //! first recorded as sent.
 //!
@@ -15,8 +15,6 @@
 //! * the answer is lost: the same, without the restart.
 
 mod last_look;
-
-pub(super) use last_look::is_fresh;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -38,8 +36,6 @@ use crate::store::jobs::{self, Claim, CopyToKeep, Job};
 use crate::store::{ClaimId, JobId, Room};
 use crate::store::{control, events};
 
-/// A lead that was read longer ago than this is read again before it is deleted.
-pub const FRESH: SignedDuration = SignedDuration::from_secs(2);
 /// After this many failed reads in a row the pauses between them grow no more: about five minutes.
 const READ_FAILURES: u32 = 6;
 /// How long jobs that were claimed and read ahead wait for the next request's permission; then they are given back.
