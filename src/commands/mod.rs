@@ -85,7 +85,12 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     };
     match cli.command {
         Command::Serve(args) => {
-            let flags = Flags { listen: args.listen, admin_listen: args.admin_listen, ..flags };
+            let flags = Flags {
+                listen: args.listen,
+                admin_listen: args.admin_listen,
+                silence_alarm: args.silence_alarm,
+                ..flags
+            };
             let settings = workshop::settings(&flags, Need::Portal)?;
             workshop::start_log(&settings, false);
             serve::serve(settings).await

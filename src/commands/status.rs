@@ -13,7 +13,7 @@ use crate::rules;
 use crate::settings::Settings;
 use crate::store::control::{self, PortalStop, UncheckedRules};
 use crate::store::runs::{self, RunState};
-use crate::store::{events, jobs};
+use crate::store::{Disk, Room, events, jobs};
 
 #[derive(Serialize)]
 struct Status {
@@ -26,6 +26,8 @@ struct Status {
     capped: Vec<CappedRule>,
     unchecked: UncheckedRules,
     next_due: Option<Timestamp>,
+    silent_since: Option<Timestamp>,
+    disk: Option<DiskSpace>,
     service: Service,
 }
 
@@ -35,6 +37,12 @@ struct CappedRule {
     rule: String,
     deletes_per_day: u64,
     frees_at: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+struct DiskSpace {
+    free_bytes: u64,
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -57,6 +65,10 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         }
         Whose::Service(pid) => (true, pid),
     };
+    let disk = Disk::of(&settings.db)
+        .free()
+        .ok()
+        .map(|free_bytes| DiskSpace { free_bytes, problem: Room::judge(Room::Enough, free_bytes).says() });
     let now = Clock::System.now();
     // Rules that can't be read are told by `check`, and by the service that has other ones in force.
     let loaded = rules::load(&settings.rules).ok();
@@ -94,6 +106,8 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
                 capped,
                 unchecked: control::unchecked(db)?,
                 next_due: jobs::next_due(db)?,
+                silent_since: control::silent_since(db)?,
+                disk,
                 service: Service { running, pid, last_heartbeat: control::last_heartbeat(db)? },
             })
         })
@@ -133,6 +147,12 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         for why in &status.unchecked.why {
             out.say(format!("  {why}"))?;
         }
+    }
+    if let Some(problem) = status.disk.as_ref().and_then(|disk| disk.problem.as_ref()) {
+        out.say(format!("DISK: {problem}"))?;
+    }
+    if let Some(since) = status.silent_since {
+        out.say(format!("SILENT: {}", super::health::silence(zones.text(None, &since.to_string()))))?;
     }
     for run in &status.held_runs {
         out.say(format!("HELD: run {run} waits for approval; see {}", command(settings, "runs")))?;
