@@ -13,6 +13,7 @@ mod crash;
 mod explain;
 mod home;
 mod http;
+mod init;
 mod listeners;
 mod orders;
 mod output;
