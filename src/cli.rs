@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What `--version` says: the version, and the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("B24_JANITOR_COMMIT"), ")");
+
 const AFTER_HELP: &str = "\
 First steps:
   b24-janitor demo                 see the whole job on this machine, without a portal
@@ -17,7 +20,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, settings or rules, 3 held: a perso
 
 /// Deletes dead Bitrix24 leads by rules: safely, within the portal's limits, and says why.
 #[derive(Debug, Parser)]
-#[command(name = "b24-janitor", version, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(name = "b24-janitor", version = VERSION, after_help = AFTER_HELP, max_term_width = 110)]
 pub struct Cli {
     /// Settings that several commands share.
     #[command(flatten)]

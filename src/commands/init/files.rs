@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -92,11 +93,20 @@ fn environment(settings: &Settings, host: &str) -> String {
     } else {
         text.push_str(&secret_line("B24_APPLICATION_TOKEN", &tokens.join(",")));
     }
-    text.push_str(
-        "\n# More, with their defaults (all of them: README, \"Settings\"):\n\
-         #JANITOR_LISTEN=127.0.0.1:8080\n#JANITOR_ADMIN_LISTEN=127.0.0.1:8081\n#JANITOR_LOG=info\n",
-    );
+    text.push_str("\n# More (all of them: README, \"Settings\").\n");
+    text.push_str(&address_line("JANITOR_LISTEN", Some(settings.listen), "127.0.0.1:8080"));
+    text.push_str(&address_line("JANITOR_ADMIN_LISTEN", settings.admin_listen, "127.0.0.1:8081"));
+    text.push_str("#JANITOR_LOG=info\n");
     text
+}
+
+/// An address that was chosen for this run is kept; the usual one, or any free port, stands there as a comment.
+fn address_line(name: &str, address: Option<SocketAddr>, usual: &str) -> String {
+    match address {
+        None => format!("{name}=off\n"),
+        Some(address) if address.port() != 0 && address.to_string() != usual => format!("{name}={address}\n"),
+        Some(_) => format!("#{name}={usual}\n"),
+    }
 }
 
 /// A secret that a file or systemd's credentials hold stays there alone: set twice it would be an error.
