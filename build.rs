@@ -2,8 +2,6 @@
 //! an archive; else what git says, of a release build. A debug build says only that it is one, since it would
 //! otherwise be compiled again after every commit.
 
-#![expect(clippy::print_stdout, reason = "a build script talks to cargo on standard output")]
-
 use std::process::Command;
 
 const GIVEN: &str = "B24_JANITOR_COMMIT";
