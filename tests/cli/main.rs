@@ -24,4 +24,5 @@ mod rules;
 mod service;
 mod settings;
 mod stop;
+mod upgrade;
 mod vetting;
