@@ -4,9 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What `--version` says: the version, and the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("B24_JANITOR_COMMIT"), ")");
+
 const AFTER_HELP: &str = "\
 First steps:
   b24-janitor demo                 see the whole job on this machine, without a portal
+  b24-janitor init                 write rules.yaml and an environment file for your portal
   b24-janitor check                validate rules.yaml; prints when each rule runs next
   b24-janitor plan                 what each rule would delete now; deletes nothing
   b24-janitor serve                the service
@@ -16,7 +20,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, settings or rules, 3 held: a perso
 
 /// Deletes dead Bitrix24 leads by rules: safely, within the portal's limits, and says why.
 #[derive(Debug, Parser)]
-#[command(name = "b24-janitor", version, after_help = AFTER_HELP, max_term_width = 110)]
+#[command(name = "b24-janitor", version = VERSION, after_help = AFTER_HELP, max_term_width = 110)]
 pub struct Cli {
     /// Settings that several commands share.
     #[command(flatten)]
@@ -53,6 +57,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run the simulated portal alone, to rehearse rules on it
     Sandbox(Box<SandboxArgs>),
+    /// Set up for a portal: check the webhook, propose rules, write commented files, wait for the first event
+    Init(InitArgs),
     /// Validate settings and rules; print each rule with its next five times
     Check(CheckArgs),
     /// Test rules on sample leads: *.test.yaml, a lead and what a rule must say of it
@@ -184,6 +190,32 @@ pub struct SandboxArgs {
     /// batch's answer
     #[arg(long = "fault", value_name = "FAULT")]
     pub faults: Vec<String>,
+}
+
+/// Arguments of `init`.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where the settings go, secrets included [default: `environment` beside the rules]
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// Time zone of the schedules, Region/City [default: asked for; this machine's without a terminal]
+    #[arg(long, value_name = "ZONE")]
+    pub timezone: Option<String>,
+    /// Where the portal reaches this service, https://HOST; shown as the URL to paste [default: asked for]
+    #[arg(long, value_name = "URL")]
+    pub events_url: Option<String>,
+    /// Don't wait for the portal's first event
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait for the portal's first event, in seconds
+    #[arg(long, value_name = "N", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub wait_seconds: u64,
+    /// Where to wait for it: the public listener [env: JANITOR_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<String>,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
 }
 
 /// Arguments of `check`.

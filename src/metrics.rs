@@ -217,6 +217,11 @@ impl Metrics {
         self.events.get_or_create(&EventLabels { event, result }).inc();
     }
 
+    /// How many requests to the event listener came with a wrong token, or without one.
+    pub fn events_forbidden(&self) -> u64 {
+        self.events.get_or_create(&EventLabels { event: "none", result: EventResult::Forbidden }).get()
+    }
+
     /// One HTTP request to the portal: the method, one of our words for how it ended, how long it took, and the
     /// `time.operating` of the reply where it had one
     /// (<https://apidocs.bitrix24.com/limits.html>).

@@ -8,6 +8,7 @@ mod estimated;
 mod explain;
 mod failure;
 mod health;
+mod init;
 mod intake;
 mod jobs;
 mod judged;
@@ -97,6 +98,10 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Demo(args) => demo::demo(&args).await,
         Command::Sandbox(args) => sandbox::sandbox(*args).await,
+        Command::Init(args) => {
+            let flags = Flags { listen: args.listen.clone(), ..flags };
+            init::init(workshop::settings(&flags, Need::NoPortal)?, &args).await
+        }
         Command::Check(args) => check::check(&flags, &args).await,
         Command::Test(args) => test::test(&quiet(Need::NoPortal)?, flags.rules.is_some(), &args),
         Command::Plan(args) => plan::plan(&quiet(Need::Portal)?, &args).await,

@@ -136,6 +136,13 @@ pub(super) fn complain(message: impl AsRef<str>) {
     let _ = write_line(io::stderr().lock(), message.as_ref());
 }
 
+/// A question on standard error; the cursor stays behind it.
+pub(super) fn ask(question: &str) {
+    let mut to = io::stderr().lock();
+    // Who can't be asked can't answer either.
+    let _ = to.write_all(question.as_bytes()).and_then(|()| to.flush());
+}
+
 fn write_line(mut to: impl Write, line: &str) -> io::Result<()> {
     match writeln!(to, "{line}").and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

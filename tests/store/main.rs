@@ -2,7 +2,7 @@
 //!
 //! `file`: whose file it is, settings, lock. `writing`: what an answer means. `inbox`: events and gaps. `work`: the life
 //! of a job. `caps`: the daily cap. `evaluations`: runs, holds, rules. `state`: protections, control, requests, pruning.
-//! `any_order`: invariants under any sequence of operations.
+//! `any_order`: invariants under any sequence of operations. `upgrade`: databases of earlier versions.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that fails should say where")]
 
@@ -13,5 +13,6 @@ mod file;
 mod inbox;
 mod state;
 mod support;
+mod upgrade;
 mod work;
 mod writing;
