@@ -4,7 +4,7 @@
 //! A block of shell after `<!-- run -->` is run, against the sandbox, the blocks of a page in one session. What would
 //! need root or a real portal is not run, but every command of ours in it must be one that the program understands.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that can't go on has failed")]
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
 mod pages;
 mod session;
