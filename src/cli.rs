@@ -108,6 +108,10 @@ pub struct ServeArgs {
     /// Admin listener: /, /metrics, /readyz; `off` disables it [env: JANITOR_ADMIN_LISTEN] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS|off")]
     pub admin_listen: Option<String>,
+    /// Without an event for so long (24h, 2d) rules with events sweep, and /readyz says so; `off`: never [env:
+    /// JANITOR_SILENCE_ALARM] [default: off]
+    #[arg(long, value_name = "AGE|off")]
+    pub silence_alarm: Option<String>,
 }
 
 /// Arguments of `demo`.
@@ -345,7 +349,7 @@ pub struct JobsArgs {
     /// Only jobs of this lead
     #[arg(long, value_name = "ID")]
     pub lead: Option<i64>,
-    /// At most so many, oldest first [default: 50 for people, all with --json]
+    /// At most so many, newest first [default: 50 for people, all with --json]
     #[arg(long)]
     pub limit: Option<u64>,
     #[command(flatten)]

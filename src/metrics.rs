@@ -131,6 +131,7 @@ pub struct Metrics {
     rules_seen: Arc<Mutex<BTreeSet<String>>>,
     reload: Gauge,
     paused: Gauge,
+    silent: Gauge,
 }
 
 impl Default for Metrics {
@@ -152,6 +153,7 @@ impl Metrics {
         let rule_last_run = Family::default();
         let reload = Gauge::default();
         let paused = Gauge::default();
+        let silent = Gauge::default();
         let build: Family<VersionLabel, Gauge> = Family::default();
         build.get_or_create(&VersionLabel { version: crate::VERSION }).set(1);
 
@@ -186,6 +188,11 @@ impl Metrics {
             reload.clone(),
         );
         registry.register("paused", "1 while an administrator has paused deletions", paused.clone());
+        registry.register(
+            "events_silent",
+            "1 while no event has come for longer than JANITOR_SILENCE_ALARM",
+            silent.clone(),
+        );
         registry.register("build_info", "The running version; always 1", build);
 
         Metrics {
@@ -200,6 +207,7 @@ impl Metrics {
             rules_seen: Arc::default(),
             reload,
             paused,
+            silent,
         }
     }
 
@@ -267,6 +275,11 @@ impl Metrics {
     /// The rules were loaded, at start or by a reload, or could not be.
     pub fn reload(&self, ok: bool) {
         self.reload.set(i64::from(ok));
+    }
+
+    /// Whether no event has come for longer than the silence alarm.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.set(i64::from(silent));
     }
 
     /// Whether deletions are paused.

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use secrecy::SecretString;
 use serde::Serialize;
 
+use crate::core::age::Age;
 pub use oauth::{OAuthSettings, ServerUrl};
 use reader::Reader;
 pub use source::Source;
@@ -33,6 +34,8 @@ pub struct Flags {
     pub listen: Option<String>,
     /// `--admin-listen`
     pub admin_listen: Option<String>,
+    /// `--silence-alarm`
+    pub silence_alarm: Option<String>,
     /// `--log`
     pub log: Option<String>,
     /// `--log-format`
@@ -70,10 +73,14 @@ pub struct Settings {
     pub rules: PathBuf,
     /// `JANITOR_DB`.
     pub db: PathBuf,
+    /// `--rules` and `--db` as they were typed, for commands that are suggested.
+    pub given: Vec<(&'static str, PathBuf)>,
     /// `JANITOR_LISTEN`: the public listener.
     pub listen: SocketAddr,
     /// `JANITOR_ADMIN_LISTEN`: the admin listener; `None` is `off`.
     pub admin_listen: Option<SocketAddr>,
+    /// `JANITOR_SILENCE_ALARM`: without an event for so long, rules with events sweep and `/readyz` says so; `None` is `off`.
+    pub silence_alarm: Option<Age>,
     /// `JANITOR_LOG`: a filter that `tracing_subscriber::EnvFilter` reads.
     pub log: String,
     /// Whether nobody chose [`Settings::log`]: commands that end by themselves then log less.
@@ -123,8 +130,11 @@ impl Settings {
         let rules = reader.path("JANITOR_RULES", "--rules", flags.rules.as_deref(), "rules.yaml");
         let db = reader.path("JANITOR_DB", "--db", flags.db.as_deref(), "janitor.db");
         reader.check_db(&db);
+        let given = [("--rules", &flags.rules), ("--db", &flags.db)];
+        let given = given.into_iter().filter_map(|(flag, path)| Some((flag, path.clone()?))).collect();
         let listen = reader.listen(flags.listen.as_deref());
         let admin_listen = reader.admin_listen(flags.admin_listen.as_deref());
+        let silence_alarm = reader.silence_alarm(flags.silence_alarm.as_deref());
         let log = reader.log(flags.log.as_deref());
         let log_is_default = flags.log.is_none() && source.get("JANITOR_LOG").is_none();
         let log_format = reader.log_format(flags.log_format.as_deref());
@@ -132,8 +142,8 @@ impl Settings {
         let admin_hosts = reader.admin_hosts();
         reader.check_listeners(listen.as_ref(), admin_listen.as_ref(), &admin_token);
 
-        match (listen, admin_listen, log_format, admin_token) {
-            (Some(listen), Some(admin_listen), Some(log_format), Ok(admin_token))
+        match (listen, admin_listen, silence_alarm, log_format, admin_token) {
+            (Some(listen), Some(admin_listen), Some(silence_alarm), Some(log_format), Ok(admin_token))
                 if reader.problems.is_empty() =>
             {
                 Ok(Settings {
@@ -142,8 +152,10 @@ impl Settings {
                     application_tokens,
                     rules,
                     db,
+                    given,
                     listen: listen.address,
                     admin_listen: admin_listen.map(|admin| admin.address),
+                    silence_alarm,
                     log,
                     log_is_default,
                     log_format,

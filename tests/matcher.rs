@@ -13,7 +13,8 @@ use b24_janitor::core::filter::server_filter;
 use b24_janitor::core::lead::{Lead, LeadId};
 use b24_janitor::core::rule::{KeepCopy, Limits, Mode, Place, Protection, Rule, RuleName};
 use b24_janitor::core::schedule::Schedule;
-use b24_janitor::core::trace::{self, Asked, Line, Ruling, Stages};
+use b24_janitor::core::spots::Spots;
+use b24_janitor::core::trace::{self, Asked, Line, Names, Ruling};
 use b24_janitor::core::truth::Truth;
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -45,12 +46,19 @@ fn rule(selection: Condition) -> Rule {
         keep_copy: KeepCopy::None,
         limits: Limits::default(),
         place: Place::default(),
+        spots: Spots::default(),
     }
 }
 
 fn protection(condition: Condition) -> Protection {
     let name = RuleName::try_from("kept".to_owned()).unwrap();
-    Protection { name, ids: BTreeSet::new(), condition: Some(condition), place: Place::default() }
+    Protection {
+        name,
+        ids: BTreeSet::new(),
+        condition: Some(condition),
+        place: Place::default(),
+        spots: Spots::default(),
+    }
 }
 
 fn is(name: &str, test: Test) -> Condition {
@@ -238,10 +246,10 @@ proptest! {
         if named {
             let name = RuleName::try_from("pinned".to_owned()).unwrap();
             let ids = BTreeSet::from([lead.id]);
-            protections.push(Protection { name, ids, condition: None, place: Place::default() });
+            protections.push(Protection { name, ids, condition: None, place: Place::default(), spots: Spots::default() });
         }
-        let guards = trace::protections(&protections, &lead, now(), &Stages::new());
-        let trace = trace::rule(&rule, &guards, &lead, now(), &Stages::new());
+        let guards = trace::protections(&protections, &lead, now(), &Names::default());
+        let trace = trace::rule(&rule, &guards, &lead, now(), &Names::default());
         follows(&trace.selection);
         for (guard, protection) in guards.iter().zip(&protections) {
             prop_assert_eq!(guard.protects, protects(protection, &lead, now()));
@@ -265,7 +273,7 @@ fn a_trace_shows_codes_and_numbers_and_describes_what_may_be_personal() {
         "ufCrm_2": [{ "value": "a@b.de" }], "ufCrm_3": [5, 7], "comments": "", "movedTime": null, "birthdate": "1990-01-01",
     }));
     let shown =
-        |name: &str| match Line::of(&is(name, Test::Empty(true)), &person, now(), &Stages::new()).asked {
+        |name: &str| match Line::of(&is(name, Test::Empty(true)), &person, now(), &Names::default()).asked {
             Asked::Value { actual, .. } => actual,
             other => panic!("{other:?}"),
         };

@@ -39,8 +39,8 @@ pub(crate) struct Figures {
     other: usize,
     wrong: usize,
     seconds: f64,
-    /// The share of the best.
-    reached: f64,
+    /// The share of the best; none where the work was not done.
+    reached: Option<f64>,
     requests: u64,
     refused_503: u64,
     refused_429: u64,
@@ -75,7 +75,7 @@ impl Figures {
     /// The table's line.
     pub(crate) fn line(&self) -> String {
         format!(
-            "{:<16} {:<14} {:>6} {:>8} {:>6} {:>6} {:>6} {:>8.1}s {:>8.3} {:>9} {:>5} {:>5} {:>4} {:>8.1}s  {}",
+            "{:<16} {:<14} {:>6} {:>8} {:>6} {:>6} {:>6} {:>8.1}s {:>8} {:>9} {:>5} {:>5} {:>4} {:>8.1}s  {}",
             self.case,
             self.by,
             self.leads,
@@ -84,7 +84,7 @@ impl Figures {
             self.other,
             self.wrong,
             self.seconds,
-            self.reached,
+            self.reached.map_or_else(|| "-".to_owned(), |share| format!("{share:.3}")),
             self.requests,
             self.refused_503,
             self.refused_429,
@@ -125,7 +125,7 @@ impl Figures {
             other,
             wrong: wrong + gone_wrongly,
             seconds,
-            reached: (case.reached)(done, seconds),
+            reached: (missing == 0).then(|| (case.reached)(done, seconds)),
             requests: stats.requests,
             refused_503: stats.refused_503,
             refused_429: stats.refused_429,

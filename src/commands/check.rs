@@ -8,7 +8,7 @@ use super::print::{Out, complain};
 use super::workshop;
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::clock::Clock;
-use crate::core::rule::{Rule, RuleSet};
+use crate::core::rule::{KeepCopy, Protection, Rule, RuleSet};
 use crate::engine::online::{self, Finding};
 use crate::metrics::Metrics;
 use crate::rules::{self, Diagnostic};
@@ -95,7 +95,7 @@ pub(super) async fn check(flags: &Flags, args: &CheckArgs) -> Result<(), Failure
         report.diagnostic(warning)?;
     }
     for rule in &loaded.rules.rules {
-        tell_rule(out, rule, now)?;
+        tell_rule(out, rule, &loaded.rules.protections, now)?;
     }
     hints(report, &settings, &loaded.rules)?;
     if args.online {
@@ -116,7 +116,7 @@ fn tell_problems(report: Report, problems: &[Diagnostic]) -> Result<Failure, Fai
     Ok(Failure::usage(format!("{message} in the rules; nothing was loaded")))
 }
 
-fn tell_rule(out: Out, rule: &Rule, now: Timestamp) -> Result<(), Failure> {
+fn tell_rule(out: Out, rule: &Rule, protections: &[Protection], now: Timestamp) -> Result<(), Failure> {
     let zone = rule.schedule.zone();
     let next: Vec<String> = rule
         .schedule
@@ -134,6 +134,22 @@ fn tell_rule(out: Out, rule: &Rule, now: Timestamp) -> Result<(), Failure> {
         let events: Vec<&str> = rule.events.iter().map(|event| event.as_str()).collect();
         out.say(format!("  events   {}", events.join(", ")))?;
     }
+    let mut kept: Vec<&str> = protections.iter().map(|protection| protection.name.as_str()).collect();
+    if !rule.include_converted {
+        kept.insert(0, "converted leads");
+    }
+    let kept = if kept.is_empty() { "nothing".to_owned() } else { kept.join(", ") };
+    out.say(format!("  protects {kept}"))?;
+    let copy = match rule.keep_copy {
+        KeepCopy::None => "no copy".to_owned(),
+        KeepCopy::For(age) => format!("a copy for {age}"),
+    };
+    let limits = &rule.limits;
+    out.say(format!("  grace    {} before a deletion is due, {copy}", rule.grace_period))?;
+    out.say(format!(
+        "  caps     held over {} leads or {} % of all; {} deletions in 24 hours",
+        limits.max_matches, limits.max_percent, limits.deletes_per_day
+    ))?;
     out.say(format!("  schedule {} in {}; next:", rule.schedule.text(), rule.schedule.zone_name()))?;
     for at in next {
         out.say(format!("    {at}"))?;
@@ -178,15 +194,15 @@ async fn online_checks(report: Report, settings: &Settings, rules: &RuleSet) -> 
     let portal = workshop::portal(settings, rules, None, &Metrics::new()).await?;
     let said = online::check(&portal, rules).await;
     for finding in &said.findings {
-        let Finding { severity, code, place, message, help, .. } = finding;
+        let Finding { severity, code, written, message, help, .. } = finding;
         let told = Told {
             severity,
             code,
-            place: Some((place.file.as_str(), place.line, 1)),
-            message: message.as_str(),
-            help: Some(help.as_str()),
+            place: written.as_ref().map(|at| (at.file.as_str(), at.line, at.column)),
+            message,
+            help: Some(help),
         };
-        report.tell(&told, || finding.to_string())?;
+        report.tell(&told, || finding.render(Out::color()))?;
     }
     if said.errors().next().is_some() {
         return Err(Failure::Usage(Vec::new()));

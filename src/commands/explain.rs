@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::judged::{self, Paint};
 use super::print::{Out, complain};
 use super::run::ask_service;
+use super::words::Zones;
 use super::workshop::{self, Whose};
 use crate::cli::ExplainArgs;
 use crate::core::lead::LeadId;
@@ -29,6 +30,7 @@ pub(super) async fn explain(settings: &Settings, args: &ExplainArgs) -> Result<(
         check_name(file)?;
     }
     let rules = workshop::load_rules(settings)?;
+    let zones = Zones::of(&rules);
     let mut told = match workshop::whose(&settings.db)? {
         Whose::Service(_) => {
             let store = workshop::open_store(&settings.db, false)?;
@@ -49,7 +51,7 @@ pub(super) async fn explain(settings: &Settings, args: &ExplainArgs) -> Result<(
     let test = told.as_object_mut().and_then(|told| told.remove("test"));
     out.object(&told)?;
     if !out.json {
-        judged::tell(out, Paint::new(out.colors_answers()), &told)?;
+        judged::tell(out, Paint::new(out.colors_answers()), &zones, &told)?;
     }
     let presence = told.get("presence").and_then(Value::as_str).unwrap_or_default();
     if presence == "unknown" {

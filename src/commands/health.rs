@@ -1,5 +1,6 @@
 //! What `/readyz` and the overview of the admin listener say.
 
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
@@ -7,13 +8,21 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::engine::{Unchecked, remedy_of};
-use crate::http::admin::Overview;
+use crate::http::admin::{Order, Overview};
 use crate::http::health::{Readiness, ReadyReport};
 use crate::portal::{Observer, Portal};
-use crate::store::{Store, control, events, jobs};
+use crate::store::{Room, Store, control, events, jobs};
 
 /// How long an answer of the portal, or of a probe, counts as "it is there".
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
+
+/// What it means that no event comes, and what to do.
+pub(super) fn silence(since: impl Display) -> String {
+    format!(
+        "no event came since {since}: see in Bitrix24 whether the outgoing webhook still exists and leads here, and whether \
+         its address is reached from outside"
+    )
+}
 
 /// What is known of the service's health; cheap to clone.
 #[derive(Clone)]
@@ -33,6 +42,7 @@ struct State {
     probed: Option<(Timestamp, Option<String>)>,
     reload_problem: Option<String>,
     unchecked: Option<watch::Receiver<Unchecked>>,
+    room: Option<watch::Receiver<Room>>,
 }
 
 impl Health {
@@ -53,6 +63,16 @@ impl Health {
     /// Where the unchecked rules are told.
     pub(super) fn set_unchecked(&self, unchecked: watch::Receiver<Unchecked>) {
         self.state().unchecked = Some(unchecked);
+    }
+
+    /// Where the room on the disk is told.
+    pub(super) fn set_room(&self, room: watch::Receiver<Room>) {
+        self.state().room = Some(room);
+    }
+
+    /// What is wrong with the disk, if anything.
+    fn disk(&self) -> Option<String> {
+        self.state().room.as_ref()?.borrow().says()
     }
 
     /// Which rules neither run nor delete, and why, if there are any.
@@ -92,9 +112,12 @@ impl Health {
     async fn report(&self) -> ReadyReport {
         let mut wrong = Vec::new();
         let mut notes = Vec::new();
-        match self.store.read(|db| Ok((control::paused(db)?, control::portal_stop(db)?))).await {
+        wrong.extend(self.disk());
+        let read = |db: &_| Ok((control::paused(db)?, control::portal_stop(db)?, control::silent_since(db)?));
+        match self.store.read(read).await {
             Err(error) => wrong.push(format!("database: {error}")),
-            Ok((paused, stop)) => {
+            Ok((paused, stop, silent)) => {
+                notes.extend(silent.map(silence));
                 if paused {
                     notes.push("paused: nothing is deleted".to_owned());
                 }
@@ -152,6 +175,26 @@ impl Health {
         })
     }
 
+    /// What the page's buttons do, the same as `pause` and `resume`.
+    pub(super) fn order(&self, pause: bool) -> Order {
+        let store = self.store.clone();
+        Arc::new(move || {
+            let store = store.clone();
+            Box::pin(async move {
+                let now = Clock::System.now();
+                let write = store.write(move |db| {
+                    if !pause {
+                        control::clear_portal_stop(db)?;
+                    }
+                    control::set_paused(db, pause, now)
+                });
+                write.await.map_err(|error| error.to_string())?;
+                tracing::info!(pause, "ordered on the admin page");
+                Ok(())
+            })
+        })
+    }
+
     async fn rows(&self) -> Vec<(String, String)> {
         let row = |name: &str, value: String| (name.to_owned(), value);
         let read = self
@@ -163,10 +206,11 @@ impl Health {
                     control::paused(db)?,
                     control::portal_stop(db)?,
                     control::last_error(db)?,
+                    control::silent_since(db)?,
                 ))
             })
             .await;
-        let (events, jobs, paused, stop, last_error) = match read {
+        let (events, jobs, paused, stop, last_error, silent) = match read {
             Ok(read) => read,
             Err(error) => return vec![row("database", error.to_string())],
         };
@@ -185,6 +229,8 @@ impl Health {
         if let Some(stop) = stop {
             rows.push(row("portal", format!("stopped: {} {}; {}", stop.code, stop.text, remedy_of(&stop))));
         }
+        rows.extend(self.disk().map(|problem| row("disk", problem)));
+        rows.extend(silent.map(|since| row("silence", silence(since))));
         if let Some(problem) = &self.state().reload_problem {
             rows.push(row("rules", format!("the last reload failed; the old ones stay in force: {problem}")));
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -9,8 +10,9 @@ use tracing::{error, warn};
 
 use crate::engine::Context;
 use crate::http::events::{Intake, Received, ReceivedEvent, SinkError};
+use crate::store::StoreError;
 use crate::store::events::{self, NewEvent};
-use crate::store::{StoreError, control};
+use crate::store::{Room, control};
 
 /// Under this key the portal's member id is remembered, from the first event that carried one.
 const MEMBER_ID: &str = "member_id";
@@ -35,6 +37,10 @@ pub(super) fn intake(
             Box::pin(async move {
                 match received {
                     Received::Lead(event) => {
+                        // What is under way needs the room that is left.
+                        if ctx.room() == Room::Full {
+                            return Err(SinkError("the disk is full".to_owned()));
+                        }
                         store(&ctx, event, host).await.map_err(|error| SinkError(error.to_string()))
                     }
                     // Counted by the listener; there is nothing to keep.
@@ -95,10 +101,15 @@ fn same_host(ours: &str, theirs: &str) -> bool {
     name(ours) == name(theirs)
 }
 
+/// Refused events become one gap a second at most: each of them asks for the same sweep, and on a full disk they are many.
+const GAP_EVERY: SignedDuration = SignedDuration::from_secs(1);
+
 /// Writes that events were lost; tries until the store takes it. Ends with the service.
 async fn record_gaps(ctx: Context, refused: Arc<Notify>) {
     loop {
         tokio::select! {
+            // One refused just before the stop is recorded first.
+            biased;
             () = refused.notified() => {}
             () = ctx.stop.cancelled() => return,
         }
@@ -115,6 +126,11 @@ async fn record_gaps(ctx: Context, refused: Arc<Notify>) {
                 () = ctx.clock.sleep_until(at) => {}
                 () = ctx.stop.cancelled() => return,
             }
+        }
+        let rested = ctx.clock.now().checked_add(GAP_EVERY).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            () = ctx.clock.sleep_until(rested) => {}
+            () = ctx.stop.cancelled() => {}
         }
     }
 }

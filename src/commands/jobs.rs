@@ -4,6 +4,7 @@ use std::io;
 
 use super::failure::Failure;
 use super::print::Out;
+use super::words::{Zones, command, insist_on_rule};
 use super::workshop::open_store;
 use crate::cli::{JobArgs, JobsArgs};
 use crate::clock::Clock;
@@ -18,7 +19,7 @@ const PAGE: u32 = 1000;
 /// Rows shown to a person who did not say how many.
 const SHOWN: u64 = 50;
 
-/// Lists jobs, oldest first.
+/// Lists jobs, newest first.
 pub(super) async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Failure> {
     let out = Out::new(args.json.json);
     let (state, outcome) = state_or_outcome(args.state.as_deref())?;
@@ -26,6 +27,7 @@ pub(super) async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Fai
         args.lead.map(LeadId::try_from).transpose().map_err(|error| Failure::usage(error.to_string()))?;
     let store = open_store(&settings.db, false)?;
     let mut left = args.limit.unwrap_or(if out.json { u64::MAX } else { SHOWN });
+    let zones = Zones::read(settings);
     let (mut after, mut shown, mut more) = (None, Vec::new(), false);
     while left > 0 {
         let limit = PAGE.min(u32::try_from(left).unwrap_or(PAGE));
@@ -36,6 +38,7 @@ pub(super) async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Fai
             lead,
             after,
             limit: limit + 1,
+            newest_first: true,
             ..JobFilter::default()
         };
         let mut page = store.read(move |db| jobs::list(db, &filter)).await?;
@@ -45,11 +48,14 @@ pub(super) async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Fai
         after = Some(last.id);
         left -= page.len() as u64;
         for job in page {
-            if out.json { out.object(&job)? } else { shown.push(row(&job)) }
+            if out.json { out.object(&job)? } else { shown.push(row(&job, &zones)) }
         }
         if !more {
             break;
         }
+    }
+    if after.is_none() {
+        insist_on_rule(settings, args.rule.as_deref())?;
     }
     if out.json {
         return Ok(());
@@ -58,7 +64,7 @@ pub(super) async fn list(settings: &Settings, args: &JobsArgs) -> Result<(), Fai
         out.say("no jobs")?;
         return Ok(());
     }
-    out.table(&["job", "lead", "rule", "state", "due", "attempts", "why"], shown)?;
+    out.table(&["job", "lead", "rule", "state", "due or done", "attempts", "why"], shown)?;
     if more {
         out.say("… and more: --limit N, or --json for all")?;
     }
@@ -86,7 +92,7 @@ pub(super) fn why(job: &Job) -> String {
     }
 }
 
-fn row(job: &Job) -> Vec<String> {
+fn row(job: &Job, zones: &Zones) -> Vec<String> {
     let state = job.outcome.map_or(job.state.as_str(), Outcome::as_str);
     let why = why(job);
     vec![
@@ -94,7 +100,7 @@ fn row(job: &Job) -> Vec<String> {
         job.lead_id.to_string(),
         job.rule.clone(),
         state.to_owned(),
-        job.finished_at.unwrap_or(job.due_at).strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        zones.of_rule(&job.rule, job.finished_at.unwrap_or(job.due_at)),
         job.attempts.to_string(),
         why,
     ]
@@ -116,7 +122,7 @@ pub(super) async fn retry(settings: &Settings, args: &JobArgs) -> Result<(), Fai
         Retry::LiveJobExists(other) => {
             Err(Failure::of(format!("job {id}: its lead already has the live job {other}")))
         }
-        Retry::NoSuchJob => Err(no_such(id)),
+        Retry::NoSuchJob => Err(no_such(settings, id)),
     }
 }
 
@@ -137,7 +143,7 @@ pub(super) async fn cancel(settings: &Settings, args: &JobArgs) -> Result<(), Fa
         Cancel::AlreadyDone(outcome) => {
             Err(Failure::of(format!("job {id} is done already: {}", outcome.as_str())))
         }
-        Cancel::NoSuchJob => Err(no_such(id)),
+        Cancel::NoSuchJob => Err(no_such(settings, id)),
     }
 }
 
@@ -147,6 +153,6 @@ fn told(out: Out, id: JobId, word: &str, sentence: &str) -> Result<(), Failure> 
     Ok(said?)
 }
 
-fn no_such(id: JobId) -> Failure {
-    Failure::of(format!("there is no job {id}; `b24-janitor jobs` lists them"))
+fn no_such(settings: &Settings, id: JobId) -> Failure {
+    Failure::of(format!("there is no job {id}; {} lists them", command(settings, "jobs")))
 }

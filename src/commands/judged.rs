@@ -5,6 +5,7 @@ use std::io;
 use serde_json::Value;
 
 use super::print::Out;
+use super::words::Zones;
 
 /// Colours of answers, or none.
 #[derive(Clone, Copy)]
@@ -37,7 +38,7 @@ impl Paint {
 }
 
 /// Tells all of it.
-pub(super) fn tell(out: Out, paint: Paint, told: &Value) -> io::Result<()> {
+pub(super) fn tell(out: Out, paint: Paint, zones: &Zones, told: &Value) -> io::Result<()> {
     let id = told.get("lead_id").map(ToString::to_string).unwrap_or_default();
     match text(told, "presence") {
         "present" => {
@@ -55,13 +56,13 @@ pub(super) fn tell(out: Out, paint: Paint, told: &Value) -> io::Result<()> {
         _ => out.say(format!("lead {id}: the portal did not answer; this is what the database knows"))?,
     }
     for rule in list(told, "rules") {
-        tell_rule(out, paint, rule)?;
+        tell_rule(out, paint, zones, rule)?;
     }
     tell_protections(out, paint, list(told, "protections"))?;
-    tell_history(out, told)
+    tell_history(out, zones, told)
 }
 
-fn tell_rule(out: Out, paint: Paint, rule: &Value) -> io::Result<()> {
+fn tell_rule(out: Out, paint: Paint, zones: &Zones, rule: &Value) -> io::Result<()> {
     out.say("")?;
     let left_alone = rule.get("own_protection").is_some_and(|own| !own.is_null());
     let verdict = match text(rule, "verdict") {
@@ -89,17 +90,21 @@ fn tell_rule(out: Out, paint: Paint, rule: &Value) -> io::Result<()> {
             "failed" => "the portal refused to delete it",
             _ => "it was restored",
         };
-        out.say(format!("  left alone until {}: {why}", text(own, "until")))?;
+        out.say(format!(
+            "  left alone until {}: {why}",
+            zones.text(Some(text(rule, "rule")), text(own, "until"))
+        ))?;
     }
     if let Some(run) = rule.get("held_run").filter(|run| !run.is_null()) {
         out.say(format!("  run {run} of this rule is held: scheduled runs wait for `approve`"))?;
     }
-    tell_due(out, rule)
+    tell_due(out, zones, rule)
 }
 
-fn tell_due(out: Out, rule: &Value) -> io::Result<()> {
+fn tell_due(out: Out, zones: &Zones, rule: &Value) -> io::Result<()> {
+    let time = |key: &str| zones.text(Some(text(rule, "rule")), text(rule, key));
     let job = rule.get("job").filter(|job| !job.is_null());
-    match (job, text(rule, "due_at")) {
+    match (job, time("due_at").as_str()) {
         (Some(job), "") => out.say(format!("  job {job} is running"))?,
         (Some(job), due) => out.say(format!("  job {job} waits, due at {due}; it is judged again before"))?,
         (None, "") => {
@@ -107,10 +112,10 @@ fn tell_due(out: Out, rule: &Value) -> io::Result<()> {
                 ("delete", "plan") => ": mode is plan, nothing would be deleted",
                 _ => "",
             };
-            out.say(format!("  next run {}{why}", text(rule, "next_run")))?;
+            out.say(format!("  next run {}{why}", time("next_run")))?;
         }
         (None, due) => {
-            out.say(format!("  next run {}; its deletion would be due at {due}", text(rule, "next_run")))?;
+            out.say(format!("  next run {}; its deletion would be due at {due}", time("next_run")))?;
         }
     }
     let events: Vec<&str> = list(rule, "listens").iter().filter_map(Value::as_str).collect();
@@ -190,17 +195,18 @@ fn tell_protections(out: Out, paint: Paint, protections: &[Value]) -> io::Result
     Ok(())
 }
 
-fn tell_history(out: Out, told: &Value) -> io::Result<()> {
+fn tell_history(out: Out, zones: &Zones, told: &Value) -> io::Result<()> {
     let jobs = list(told, "jobs");
     out.say(if jobs.is_empty() { "\nno jobs" } else { "\njobs, the last first" })?;
     for job in jobs {
+        let time = |object: &Value, key: &str| zones.text(Some(text(job, "rule")), text(object, key));
         let state = match text(job, "outcome") {
             "" => text(job, "state"),
             outcome => outcome,
         };
         let when = match text(job, "finished_at") {
-            "" => format!("due at {}", text(job, "due_at")),
-            finished => format!("at {finished}"),
+            "" => format!("due at {}", time(job, "due_at")),
+            _ => format!("at {}", time(job, "finished_at")),
         };
         let (id, run) = (number(job, "id"), number(job, "run_id"));
         out.say(format!("  job {id} of {} (run {run}): {state}, {when}", text(job, "rule")))?;
@@ -215,12 +221,12 @@ fn tell_history(out: Out, told: &Value) -> io::Result<()> {
                 (result, "") => result.to_owned(),
                 (result, error) => format!("{result}: {error}"),
             };
-            let sent = text(attempt, "sent_at");
+            let sent = time(attempt, "sent_at");
             out.say(format!("    attempt {} sent at {sent}: {result}", number(attempt, "number")))?;
         }
     }
     match told.get("copy").filter(|copy| !copy.is_null()) {
-        Some(copy) => out.say(format!("copy exists until {}", text(copy, "expires_at")))?,
+        Some(copy) => out.say(format!("copy exists until {}", zones.text(None, text(copy, "expires_at"))))?,
         None => out.say("no copy")?,
     }
     let events = list(told, "events");
@@ -231,7 +237,11 @@ fn tell_history(out: Out, told: &Value) -> io::Result<()> {
             (result, "") => result.to_owned(),
             (result, error) => format!("{result}: {error}"),
         };
-        out.say(format!("  {} at {}: {result}", text(event, "event"), text(event, "received_at")))?;
+        out.say(format!(
+            "  {} at {}: {result}",
+            text(event, "event"),
+            zones.text(None, text(event, "received_at"))
+        ))?;
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ mod jobs;
 mod judged;
 mod plan;
 mod print;
+mod reload;
 mod run;
 mod runs;
 mod sandbox;
@@ -23,6 +24,7 @@ mod status;
 mod test;
 mod tokens;
 mod vet;
+mod words;
 mod workshop;
 
 use std::process::ExitCode;
@@ -84,7 +86,12 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
     };
     match cli.command {
         Command::Serve(args) => {
-            let flags = Flags { listen: args.listen, admin_listen: args.admin_listen, ..flags };
+            let flags = Flags {
+                listen: args.listen,
+                admin_listen: args.admin_listen,
+                silence_alarm: args.silence_alarm,
+                ..flags
+            };
             let settings = workshop::settings(&flags, Need::Portal)?;
             workshop::start_log(&settings, false);
             serve::serve(settings).await

@@ -8,6 +8,7 @@ use super::estimated::estimated;
 use super::failure::Failure;
 use super::print::{Out, Sheet, complain};
 use super::run::ask_service;
+use super::words::Zones;
 use super::workshop::{self, Whose};
 use crate::cli::PlanArgs;
 use crate::core::estimate::Estimate;
@@ -25,7 +26,8 @@ pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Fai
         None => rules.rules.iter().map(|rule| rule.name.to_string()).collect(),
     };
     let out = Out::new(args.json.json);
-    let mut told = Told { out, sheet: args.csv.then(|| Sheet::new(&COLUMNS)).transpose()? };
+    let mut told =
+        Told { out, zones: Zones::of(&rules), sheet: args.csv.then(|| Sheet::new(&COLUMNS)).transpose()? };
     match workshop::whose(&settings.db)? {
         Whose::Service(_) => {
             let store = workshop::open_store(&settings.db, false)?;
@@ -66,6 +68,7 @@ pub(super) async fn plan(settings: &Settings, args: &PlanArgs) -> Result<(), Fai
 /// Where the reports go.
 struct Told {
     out: Out,
+    zones: Zones,
     sheet: Option<Sheet>,
 }
 
@@ -73,7 +76,7 @@ impl Told {
     fn tell(&mut self, report: &Value) -> Result<(), Failure> {
         match &mut self.sheet {
             Some(sheet) => list(sheet, report),
-            None => tell(self.out, report),
+            None => tell(self.out, &self.zones, report),
         }
     }
 }
@@ -101,7 +104,7 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn tell(out: Out, report: &Value) -> Result<(), Failure> {
+fn tell(out: Out, zones: &Zones, report: &Value) -> Result<(), Failure> {
     out.object(report)?;
     if out.json {
         return Ok(());
@@ -120,7 +123,7 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
     if let Some(held) = report.get("held").and_then(Value::as_str) {
         out.say(format!("  WOULD BE HELD     {held}"))?;
     }
-    tell_difference(out, report)?;
+    tell_difference(out, zones, report)?;
     if number("would_delete") > 0
         && let Some(estimate) = report.get("estimate")
     {
@@ -153,13 +156,16 @@ fn tell(out: Out, report: &Value) -> Result<(), Failure> {
 }
 
 /// What has changed since the last plan of the rule.
-fn tell_difference(out: Out, report: &Value) -> Result<(), Failure> {
+fn tell_difference(out: Out, zones: &Zones, report: &Value) -> Result<(), Failure> {
     let Some(at) = report.get("previous").and_then(Value::as_str) else { return Ok(()) };
     let changed = match report.get("rule_changed").and_then(Value::as_bool) {
         Some(true) => "; the rule was changed since",
         Some(false) | None => "",
     };
-    out.say(format!("  since the plan of {at}{changed}"))?;
+    out.say(format!(
+        "  since the plan of {}{changed}",
+        zones.text(report.get("rule").and_then(Value::as_str), at)
+    ))?;
     for (title, key) in [("newly selected", "newly"), ("no longer", "no_longer")] {
         let Some(difference) = report.get(key) else { continue };
         let count = number(difference, "count");

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::estimated::estimated;
 use super::failure::Failure;
 use super::print::Out;
+use super::words::{Zones, command};
 use super::workshop::{self, Whose};
 use crate::cli::RunArgs;
 use crate::clock::Clock;
@@ -54,7 +55,7 @@ pub(super) async fn run(settings: &Settings, args: &RunArgs) -> Result<(), Failu
             let bar = out.progress(0, "the running service evaluates");
             let run = ask_service(settings, &store, "run", &json!({ "rule": rule, "text": rule_text })).await;
             bar.finish_and_clear();
-            conclude(out, &run?, args.wait.then_some(begun), &store, &rules).await
+            conclude(out, &run?, args.wait.then_some(begun), &store, (settings, &rules)).await
         }
         Whose::Ours(lock) => {
             let store = workshop::open_store(&settings.db, true)?;
@@ -98,7 +99,7 @@ async fn run_here(
         engine.spawn_worker();
     }
     let done = tokio::select! {
-        done = conclude(out, &run, wait_since, &store, &rules) => done,
+        done = conclude(out, &run, wait_since, &store, (settings, &rules)) => done,
         () = &mut asked_to_stop => {
             Err(Failure::of("interrupted: what is enqueued waits in the database; run again or start the service"))
         }
@@ -160,7 +161,7 @@ async fn conclude(
     run: &Value,
     wait_since: Option<Timestamp>,
     store: &Store,
-    rules: &RuleSet,
+    (settings, rules): (&Settings, &RuleSet),
 ) -> Result<(), Failure> {
     let text = |key: &str| run.get(key).and_then(Value::as_str).unwrap_or_default();
     let number = |key: &str| run.get(key).and_then(Value::as_u64).unwrap_or_default();
@@ -191,7 +192,7 @@ async fn conclude(
         "enqueued" => {
             out.say(format!("enqueued {} deletions", number("enqueued")))?;
             match wait_since {
-                Some(since) => follow(out, run, since, store, rules).await,
+                Some(since) => follow(out, run, since, store, (settings, rules)).await,
                 None => {
                     if number("enqueued") > 0 {
                         out.say("a running service deletes them when they are due; without one, add --wait")?;
@@ -205,7 +206,10 @@ async fn conclude(
             let held = store.read(move |db| runs::get(db, RunId(id))).await?;
             let reason = held.and_then(|run| run.held_reason).unwrap_or_default();
             out.say(format!("HELD: {reason}"))?;
-            out.say(format!("nothing was enqueued; to let it: `b24-janitor approve {id} --count {count}`"))?;
+            out.say(format!(
+                "nothing was enqueued; to let it: {}",
+                command(settings, &format!("approve {id} --count {count}"))
+            ))?;
             Err(Failure::Held)
         }
         other => Err(Failure::of(format!("run {id} is {other}"))),
@@ -219,7 +223,7 @@ async fn follow(
     run: &Value,
     since: Timestamp,
     store: &Store,
-    rules: &RuleSet,
+    (settings, rules): (&Settings, &RuleSet),
 ) -> Result<(), Failure> {
     let rule = run.get("rule").and_then(Value::as_str).unwrap_or_default().to_owned();
     let cap = rules.rule(&rule).map_or(u64::MAX, |rule| rule.limits.deletes_per_day);
@@ -253,19 +257,22 @@ async fn follow(
         still = if last == Some(progress) { still + 1 } else { 0 };
         last = Some(progress);
         let why = if paused {
-            Some("the service is paused: `b24-janitor resume`".to_owned())
+            Some(format!("the service is paused: {}", command(settings, "resume")))
         } else if let Some(stop) = stop {
             Some(format!("the portal refuses every call: {} {}; {}", stop.code, stop.text, remedy_of(&stop)))
         } else if progress.running == 0 && used >= cap {
             Some(format!("deletes_per_day is used up: {used} of {cap} in 24 hours; the rest waits"))
         } else if still > PATIENCE {
-            Some("nothing has moved for two minutes; `b24-janitor status` and the log say more".to_owned())
+            Some(format!(
+                "nothing has moved for two minutes; {} and the log say more",
+                command(settings, "status")
+            ))
         } else {
             None
         };
         if let Some(why) = why.filter(|_| progress.running == 0 || still > PATIENCE) {
             bar.abandon();
-            tell_progress(out, run, progress)?;
+            tell_progress(out, run, progress, (settings, rules))?;
             return Err(Failure::of(why));
         }
         tokio::time::sleep(LOOK_EVERY).await;
@@ -273,7 +280,7 @@ async fn follow(
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    tell_progress(out, run, progress)
+    tell_progress(out, run, progress, (settings, rules))
 }
 
 /// How long the rest would take, by what deletions have cost so far: whoever deletes keeps that in the database.
@@ -289,7 +296,12 @@ async fn remaining(store: &Store, rules: &RuleSet, leads: u64) -> Estimate {
     })
 }
 
-fn tell_progress(out: Out, run: &Value, progress: jobs::RuleProgress) -> Result<(), Failure> {
+fn tell_progress(
+    out: Out,
+    run: &Value,
+    progress: jobs::RuleProgress,
+    (settings, rules): (&Settings, &RuleSet),
+) -> Result<(), Failure> {
     let mut object = run.clone();
     if let Some(object) = object.as_object_mut() {
         object.insert("jobs".to_owned(), serde_json::to_value(progress)?);
@@ -300,11 +312,13 @@ fn tell_progress(out: Out, run: &Value, progress: jobs::RuleProgress) -> Result<
         progress.deleted, progress.already_gone, progress.spared, progress.cancelled, progress.failed
     ))?;
     if progress.later > 0 {
-        let next = progress.next_due.map(|at| format!(", the first at {at}")).unwrap_or_default();
+        let rule = run.get("rule").and_then(Value::as_str).unwrap_or_default();
+        let first = progress.next_due.map(|at| Zones::of(rules).of_rule(rule, at));
+        let next = first.map(|at| format!(", the first at {at}")).unwrap_or_default();
         out.say(format!("{} are due later{next}", progress.later))?;
     }
     if progress.failed > 0 {
-        out.say("failed ones: `b24-janitor jobs --state failed`")?;
+        out.say(format!("failed ones: {}", command(settings, "jobs --state failed")))?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::failure::Failure;
 use super::print::Out;
+use super::words::{Zones, command, insist_on_rule};
 use super::workshop::{load_rules, open_store};
 use crate::cli::{ApproveArgs, RunsArgs};
 use crate::clock::Clock;
@@ -20,7 +21,9 @@ pub(super) async fn list(settings: &Settings, args: &RunsArgs) -> Result<(), Fai
         out.object(run)?;
     }
     if runs.is_empty() {
-        out.say("no runs yet: a rule runs by its schedule, or now with `b24-janitor run RULE`")?;
+        insist_on_rule(settings, args.rule.as_deref())?;
+        let run = command(settings, &format!("run {}", args.rule.as_deref().unwrap_or("RULE")));
+        out.say(format!("no runs yet: a rule runs by its schedule, or now with {run}"))?;
         return Ok(());
     }
     let head = [
@@ -36,17 +39,20 @@ pub(super) async fn list(settings: &Settings, args: &RunsArgs) -> Result<(), Fai
         "started",
         "why",
     ];
-    out.table(&head, runs.iter().map(row).collect())?;
+    let zones = Zones::read(settings);
+    out.table(&head, runs.iter().map(|run| row(run, &zones)).collect())?;
     for run in runs.iter().filter(|run| run.state == RunState::Held) {
         out.say(format!(
-            "run {} is held: to enqueue its {} leads, `b24-janitor approve {} --count {}`",
-            run.id, run.would_enqueue, run.id, run.would_enqueue
+            "run {} is held: to enqueue its {} leads, {}",
+            run.id,
+            run.would_enqueue,
+            command(settings, &format!("approve {} --count {}", run.id, run.would_enqueue))
         ))?;
     }
     Ok(())
 }
 
-fn row(run: &Run) -> Vec<String> {
+fn row(run: &Run, zones: &Zones) -> Vec<String> {
     vec![
         run.id.to_string(),
         run.rule.clone(),
@@ -57,7 +63,7 @@ fn row(run: &Run) -> Vec<String> {
         run.undecidable.to_string(),
         run.already_waiting.to_string(),
         run.enqueued.to_string(),
-        run.started_at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+        zones.of_rule(&run.rule, run.started_at),
         run.error.clone().or_else(|| run.held_reason.clone()).unwrap_or_default(),
     ]
 }
@@ -68,10 +74,7 @@ pub(super) async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(
     let rules = load_rules(settings)?;
     let store = open_store(&settings.db, false)?;
     let (id, count, now) = (RunId(args.run), args.count, Clock::System.now());
-    let run = store
-        .read(move |db| runs::get(db, id))
-        .await?
-        .ok_or_else(|| Failure::of(format!("there is no run {id}; `b24-janitor runs` lists them")))?;
+    let run = store.read(move |db| runs::get(db, id)).await?.ok_or_else(|| no_such(settings, id))?;
     let rule = rules.rule(&run.rule);
     let text = rule.map(crate::core::rule::Rule::text);
     let grace = rule.map_or(0, |rule| rule.grace_period.seconds().unsigned_abs());
@@ -91,19 +94,28 @@ pub(super) async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(
             Ok(())
         }
         Approval::WrongCount { actual } => Err(Failure::of(format!(
-            "run {id} would enqueue {actual} leads, not {count}: look at `b24-janitor runs` again; nothing was enqueued"
+            "run {id} would enqueue {actual} leads, not {count}: look at {} again; nothing was enqueued",
+            command(settings, "runs")
+        ))),
+        Approval::NotHeld(_) if run.error.as_deref() == Some(runs::SUPERSEDED) => Err(Failure::of(format!(
+            "run {id} was replaced by a later run of rule {}: there is nothing to approve; see {}",
+            run.rule,
+            command(settings, &format!("runs --rule {}", run.rule))
         ))),
         Approval::NotHeld(state) => Err(Failure::of(format!("run {id} is {}, not held", state.as_str()))),
         Approval::RuleChanged => Err(Failure::of(format!(
-            "rule {} has changed since run {id}: run it again with `b24-janitor run {}`",
-            run.rule, run.rule
+            "rule {} has changed since run {id}: run it again with {}",
+            run.rule,
+            command(settings, &format!("run {}", run.rule))
         ))),
         Approval::Expired => Err(Failure::of(format!(
-            "run {id} was held for more than 24 hours and has expired: run it again with `b24-janitor run {}`",
-            run.rule
+            "run {id} was held for more than 24 hours and has expired: run it again with {}",
+            command(settings, &format!("run {}", run.rule))
         ))),
-        Approval::NoSuchRun => {
-            Err(Failure::of(format!("there is no run {id}; `b24-janitor runs` lists them")))
-        }
+        Approval::NoSuchRun => Err(no_such(settings, id)),
     }
+}
+
+fn no_such(settings: &Settings, id: RunId) -> Failure {
+    Failure::of(format!("there is no run {id}; {} lists them", command(settings, "runs")))
 }

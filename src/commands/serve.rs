@@ -7,22 +7,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::failure::Failure;
 use super::health::Health;
+use super::reload::{self, Reloading};
 use super::workshop::{self, Whose};
 use super::{intake, vet};
-use crate::engine::{Engine, FOREIGN_CHANGES_EVERY};
+use crate::clock::Clock;
+use crate::engine::{self, Context, Engine, FOREIGN_CHANGES_EVERY, Guards};
 use crate::http::admin::{self, Admin};
+use crate::http::reload::Reload;
 use crate::http::{self, listen, notify};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::store::{Lock, Store};
+use crate::store::{Disk, Lock, control};
 
 /// How long requests in flight may take when the service stops; systemd waits 45 s (`TimeoutStopSec`).
 pub(super) const GRACE: Duration = Duration::from_secs(30);
@@ -81,6 +85,11 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
         workshop::observed_portal(&settings, &rules, Some(&store), &metrics, health.observer()).await?;
     health.set_portal(portal.clone());
     let unasked = vet::ask(&portal, &rules).await.map_err(Failure::Usage)?;
+    let listens = !settings.application_tokens.is_empty();
+    if public_socket.is_none() && listens {
+        // Nobody took events while the service was down, however short that was.
+        engine::note_downtime(&store, Clock::System.now(), SignedDuration::ZERO).await?;
+    }
     let public = match public_socket {
         Some(listener) => listener,
         None => listen::bind(&settings.listen.to_string()).await?,
@@ -96,28 +105,56 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
         Some(why) => Engine::start_unchecked(parts, rules, why).await?,
     };
     health.set_unchecked(engine.context().unchecked_changes());
-    let engine = Arc::new(engine);
+    health.set_room(engine.context().room_changes());
+    if settings.silence_alarm.is_some() && !listens {
+        warn!(
+            "JANITOR_SILENCE_ALARM is set and B24_APPLICATION_TOKEN is not: no events are received, so none are missed"
+        );
+    }
+    let silence_alarm = settings.silence_alarm.filter(|_| listens).map(|age| age.duration());
+    let disk = Some(Disk::of(&settings.db));
+    let engine = Arc::new(engine.guarding(Guards { disk, silence_alarm }));
     let stop = CancellationToken::new();
     let listeners = TaskTracker::new();
     serve_public(&settings, &engine, public, &listeners, &stop)?;
+    let (reload, mut reloads) = reload::door();
     if let Some(admin) = admin {
-        serve_admin(&settings, &health, &metrics, admin, &listeners, &stop)?;
+        serve_admin(&settings, (&health, &metrics, reload), admin, &listeners, &stop)?;
     }
     engine.spawn(FOREIGN_CHANGES_EVERY);
-    listeners.spawn(feed_watchdog(store.clone(), stop.clone()));
+    listeners.spawn(feed_watchdog(engine.context().clone(), stop.clone()));
     notify::ready();
     info!(version = crate::VERSION, rules = engine.context().rules().rules.len(), "ready");
+    let reloading = Reloading { settings: &settings, engine: &engine, health: &health, metrics: &metrics };
     let crashed = tokio::select! {
         () = &mut stop_asked => false,
         () = engine.crashed() => true,
-        () = reload_when_asked(&settings, &engine, &health, &metrics, &mut hangup) => false,
+        () = reloading.whenever_asked(&mut hangup, &mut reloads) => false,
     };
     info!("stopping: requests in flight are finished");
     notify::stopping();
     stop.cancel();
     listeners.close();
-    let (in_time, _) =
-        tokio::join!(engine.stop(GRACE), tokio::time::timeout(HTTP_GRACE + HTTP_GRACE, listeners.wait()));
+    let again = asked_to_stop();
+    let ending = async {
+        let listening = async {
+            tokio::time::timeout(HTTP_GRACE + HTTP_GRACE, listeners.wait()).await.ok();
+            // From here on events are lost: the next start counts from this heartbeat.
+            let now = Clock::System.now();
+            if let Err(error) = store.write(move |db| control::heartbeat(db, now)).await {
+                warn!(%error, "the time of the stop could not be recorded");
+            }
+        };
+        tokio::join!(engine.stop(GRACE), listening).0
+    };
+    let in_time = tokio::select! {
+        in_time = ending => in_time,
+        () = again => {
+            return Err(Failure::of(
+                "stopped at once by a second signal; nothing is lost: the next start reads the leads of requests that were open",
+            ));
+        }
+    };
     if !in_time {
         warn!("a request was still open after 30 s; the next start reads its leads before it goes on");
     }
@@ -161,13 +198,19 @@ fn serve_public(
 
 fn serve_admin(
     settings: &Settings,
-    health: &Health,
-    metrics: &Metrics,
+    (health, metrics, reload): (&Health, &Metrics, Reload),
     listener: TcpListener,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<(), Failure> {
     let bound = listen::announce("admin", &listener)?;
+    // The settings were checked with their own address; a socket from systemd may have another.
+    if settings.admin_token.is_none() && !bound.ip().to_canonical().is_loopback() {
+        return Err(Failure::usage(format!(
+            "the admin listener can be reached from other machines ({bound}), and JANITOR_ADMIN_TOKEN is not set; set \
+             it, or let systemd listen on the loopback only"
+        )));
+    }
     let router = admin::router(Admin {
         bound,
         hosts: settings.admin_hosts.clone(),
@@ -175,61 +218,25 @@ fn serve_admin(
         ready: health.readiness(),
         overview: health.overview(),
         metrics: metrics.clone(),
+        reload,
+        pause: health.order(true),
+        resume: health.order(false),
     });
     tasks.spawn(listen::serve(listener, router, stop.clone().cancelled_owned(), HTTP_GRACE));
     Ok(())
 }
 
-/// SIGHUP reloads the rules: all files or none; on a mistake the old ones stay. Never returns.
-async fn reload_when_asked(
-    settings: &Settings,
-    engine: &Engine,
-    health: &Health,
-    metrics: &Metrics,
-    hangup: &mut Signal,
-) {
-    loop {
-        if hangup.recv().await.is_none() {
-            return std::future::pending().await;
-        }
-        notify::reloading();
-        match reload(settings, engine).await {
-            Ok(rules) => {
-                metrics.reload(true);
-                health.reloaded(None);
-                info!(rules, "rules reloaded");
-            }
-            Err(problems) => {
-                metrics.reload(false);
-                for problem in &problems {
-                    error!("{problem}");
-                }
-                error!(problems = problems.len(), "the rules were not reloaded; the old ones stay in force");
-                health.reloaded(Some(problems.join("\n")));
-            }
-        }
-        notify::ready();
-    }
-}
-
-async fn reload(settings: &Settings, engine: &Engine) -> Result<usize, Vec<String>> {
-    let rules = vet::load(settings)?;
-    let count = rules.rules.len();
-    let replaced = match vet::ask(&engine.context().portal, &rules).await? {
-        None => engine.reload(rules).await,
-        Some(why) => engine.reload_unchecked(rules, &why).await,
-    };
-    replaced.map_err(|error| vec![format!("{error}")])?;
-    Ok(count)
-}
-
-/// Feeds systemd's watchdog, after a round trip through the store's writer each time.
-async fn feed_watchdog(store: Store, stop: CancellationToken) {
+/// Feeds systemd's watchdog: each time only after a round trip through the store's writer, and while no part of the
+/// service hangs.
+async fn feed_watchdog(ctx: Context, stop: CancellationToken) {
     let Some(every) = notify::watchdog_interval() else { return };
     loop {
-        match store.write(|_| Ok(())).await {
-            Ok(()) => notify::watchdog(),
-            Err(error) => error!(%error, "the database does not answer; the watchdog goes unfed"),
+        let answered = tokio::time::timeout(every, ctx.store.write(|_| Ok(()))).await;
+        match (answered, ctx.overdue()) {
+            (Ok(Ok(())), None) => notify::watchdog(),
+            (Ok(Ok(())), Some(part)) => error!(%part, "a part of the service hangs; the watchdog goes unfed"),
+            (Ok(Err(error)), _) => error!(%error, "the database does not answer; the watchdog goes unfed"),
+            (Err(_), _) => error!("the database does not answer in time; the watchdog goes unfed"),
         }
         tokio::select! {
             () = tokio::time::sleep(every) => {}

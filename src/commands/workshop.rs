@@ -9,7 +9,7 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use super::failure::Failure;
 use super::print::{Out, complain};
-use super::tokens;
+use super::{tokens, words};
 use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
 use crate::engine::{Context, Engine, EngineError, Parts, online, pace};
@@ -107,10 +107,7 @@ pub(super) fn whose(path: &Path) -> Result<Whose, Failure> {
 
 /// The rule of that name, or an error that lists the names there are.
 pub(super) fn named<'a>(rules: &'a RuleSet, name: &str) -> Result<&'a Rule, Failure> {
-    rules.rule(name).ok_or_else(|| {
-        let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
-        Failure::usage(format!("there is no rule `{name}`; the rules are: {}", names.join(", ")))
-    })
+    rules.rule(name).ok_or_else(|| words::no_rule(rules, name))
 }
 
 /// The portal's client; its exchanges are counted in `metrics`. It goes on with the pace in `store`, whose lock this

@@ -15,6 +15,8 @@ pub struct MatchSet {
     pub would_enqueue: u64,
     /// Leads that wait already.
     pub already_waiting: u64,
+    /// Leads that could not be judged; they are kept.
+    pub undecidable: u64,
     /// All leads that the webhook can read; needed only where [`needs_readable`] says so.
     pub readable: Option<u64>,
 }
@@ -48,6 +50,14 @@ pub enum HoldReason {
         /// The cap, in percent.
         max_percent: u8,
     },
+    /// More leads could not be judged than the rule selects: something is amiss with the data or the webhook's rights,
+    /// and the selection stands on what is left.
+    Undecidable {
+        /// Leads that could not be judged.
+        undecidable: u64,
+        /// Leads that the run touches.
+        touched: u64,
+    },
     /// Far more than the rule usually enqueues.
     Anomaly {
         /// Leads that would be enqueued.
@@ -66,6 +76,11 @@ impl std::fmt::Display for HoldReason {
             HoldReason::MaxPercent { touched, readable, max_percent } => {
                 write!(f, "{touched} of {readable} readable leads are over max_percent {max_percent}")
             }
+            HoldReason::Undecidable { undecidable, touched } => write!(
+                f,
+                "{undecidable} leads can't be judged, more than the {touched} that are selected; where a field may be \
+                 empty, say so in `match`: {{ empty: false }}"
+            ),
             HoldReason::Anomaly { would_enqueue, median } => {
                 write!(f, "{would_enqueue} leads are over {ANOMALY_FACTOR} times the rule's usual {median}")
             }
@@ -75,6 +90,8 @@ impl std::fmt::Display for HoldReason {
 
 /// Below this many leads a share of all leads says nothing: 30 of 100 is a normal night of a young portal.
 pub const PERCENT_FROM: u64 = 50;
+/// Fewer undecidable leads never hold a run: some leads lack a field in every portal.
+pub const UNDECIDABLE_FROM: u64 = 50;
 /// A run over this many times the median of earlier runs is unusual.
 pub const ANOMALY_FACTOR: u64 = 3;
 /// How many earlier runs the median needs.
@@ -109,6 +126,9 @@ pub fn check(limits: &Limits, set: &MatchSet, earlier: &[u64]) -> Cap {
     {
         return Cap::Hold(HoldReason::MaxPercent { touched, readable, max_percent: limits.max_percent });
     }
+    if set.undecidable >= UNDECIDABLE_FROM && set.undecidable > touched {
+        return Cap::Hold(HoldReason::Undecidable { undecidable: set.undecidable, touched });
+    }
     match median(earlier) {
         Some(median) if set.would_enqueue > ANOMALY_FACTOR.saturating_mul(median) => {
             Cap::Hold(HoldReason::Anomaly { would_enqueue: set.would_enqueue, median })
@@ -133,10 +153,11 @@ mod tests {
     use super::*;
 
     fn set() -> impl Strategy<Value = MatchSet> {
-        (0u64..5000, 0u64..5000, proptest::option::of(0u64..20_000)).prop_map(
-            |(would_enqueue, already_waiting, readable)| MatchSet {
+        (0u64..5000, 0u64..5000, 0u64..9000, proptest::option::of(0u64..20_000)).prop_map(
+            |(would_enqueue, already_waiting, undecidable, readable)| MatchSet {
                 would_enqueue,
                 already_waiting,
+                undecidable,
                 readable,
             },
         )
@@ -156,6 +177,19 @@ mod tests {
         }
 
         #[test]
+        fn more_undecidable_leads_never_turn_hold_into_proceed_and_under_fifty_change_nothing(
+            set in set(), more in 0u64..9000, few in 0u64..UNDECIDABLE_FROM,
+            earlier in proptest::collection::vec(0u64..500, 0..12),
+        ) {
+            let limits = Limits { max_matches: 4000, max_percent: 50, deletes_per_day: 1 };
+            let with = |undecidable| check(&limits, &MatchSet { undecidable, ..set }, &earlier);
+            prop_assert_eq!(with(few), with(0));
+            if with(set.undecidable) != Cap::Proceed {
+                prop_assert_ne!(with(set.undecidable + more), Cap::Proceed);
+            }
+        }
+
+        #[test]
         fn a_run_over_max_matches_is_always_held(set in set(), matches in 1u64..6000) {
             let limits = Limits { max_matches: matches, ..Limits::default() };
             if set.would_enqueue > matches {
@@ -168,15 +202,37 @@ mod tests {
     #[test]
     fn the_share_is_ignored_under_fifty_leads_and_counts_from_fifty() {
         let limits = Limits { max_percent: 20, ..Limits::default() };
-        let of = |would_enqueue| MatchSet { would_enqueue, already_waiting: 0, readable: Some(100) };
+        let of = |would_enqueue| MatchSet {
+            would_enqueue,
+            already_waiting: 0,
+            undecidable: 0,
+            readable: Some(100),
+        };
         assert_eq!(check(&limits, &of(49), &[]), Cap::Proceed);
         assert!(matches!(check(&limits, &of(50), &[]), Cap::Hold(HoldReason::MaxPercent { .. })));
     }
 
     #[test]
+    fn a_run_of_which_more_is_undecidable_than_selected_is_held_from_fifty() {
+        let of = |would_enqueue, undecidable| {
+            let set = MatchSet { would_enqueue, already_waiting: 0, undecidable, readable: None };
+            check(&Limits::default(), &set, &[])
+        };
+        assert_eq!(of(1, 49), Cap::Proceed);
+        assert_eq!(of(1, 50), Cap::Hold(HoldReason::Undecidable { undecidable: 50, touched: 1 }));
+        assert_eq!(of(50, 50), Cap::Proceed);
+        assert_eq!(of(0, 5000), Cap::Proceed, "there is nothing to hold");
+    }
+
+    #[test]
     fn a_run_far_over_the_usual_is_held_once_there_is_a_usual() {
         let limits = Limits { max_percent: 100, ..Limits::default() };
-        let of = |would_enqueue| MatchSet { would_enqueue, already_waiting: 0, readable: Some(10_000) };
+        let of = |would_enqueue| MatchSet {
+            would_enqueue,
+            already_waiting: 0,
+            undecidable: 0,
+            readable: Some(10_000),
+        };
         assert_eq!(check(&limits, &of(61), &[3, 2, 4, 1]), Cap::Proceed, "four earlier runs are no usual");
         assert_eq!(check(&limits, &of(60), &[3, 2, 4, 1, 5]), Cap::Proceed, "a median under 20 counts as 20");
         assert!(matches!(check(&limits, &of(61), &[3, 2, 4, 1, 5]), Cap::Hold(HoldReason::Anomaly { .. })));

@@ -146,7 +146,7 @@ impl Test {
                 None => Truth::Undecidable,
             }),
             Test::NumberIn { values, negated } => {
-                let found = over_values(value, |one| match read_number(one) {
+                let found = over_values(value, |one| match read_number(one).or_else(|| one_or_zero(one)) {
                     Some(number) => values.contains(&number).into(),
                     None => Truth::Undecidable,
                 });
@@ -188,6 +188,11 @@ fn read_text(value: &Value) -> Option<std::borrow::Cow<'_, str>> {
         Value::Number(number) => Some(number.to_string().into()),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// A user field of the type boolean may be compared with 1 and 0, however the portal writes it.
+fn one_or_zero(value: &Value) -> Option<f64> {
+    value.as_bool().map(|flag| f64::from(u8::from(flag)))
 }
 
 fn over_values(value: &Value, judge: impl Fn(&Value) -> Truth) -> Truth {

@@ -9,6 +9,7 @@ use super::age::Age;
 use super::condition::Condition;
 use super::lead::LeadId;
 use super::schedule::Schedule;
+use super::spots::Spots;
 
 /// The name of a rule or a protection: `^[a-z0-9][a-z0-9-]*$`, at most [`RuleName::MAX_LENGTH`] characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -173,6 +174,9 @@ pub struct Rule {
     /// Where it is written, for messages; not part of [`Rule::text`].
     #[serde(skip)]
     pub place: Place,
+    /// Where its conditions are written; not part of [`Rule::text`].
+    #[serde(skip)]
+    pub spots: Spots,
 }
 
 /// Where something is written in the rules files.
@@ -204,6 +208,8 @@ pub struct Protection {
     pub condition: Option<Condition>,
     /// Where it is written, for messages; no part of its meaning.
     pub place: Place,
+    /// Where its conditions are written; no part of its meaning.
+    pub spots: Spots,
 }
 
 impl Protection {

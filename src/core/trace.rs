@@ -48,25 +48,60 @@ pub enum Asked {
         wanted: String,
         /// The lead's value, or what it is like where it may be personal; `None` where the reply had no such field.
         actual: Option<String>,
-        /// What the portal calls the stages that the test or the lead names, by their codes.
+        /// What the portal calls the stages and users that the test or the lead names, by their codes and ids.
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         names: BTreeMap<String, String>,
     },
 }
 
-/// Names of stages by their codes, as far as the portal told them.
-pub type Stages = BTreeMap<String, String>;
+/// Names as far as the portal told them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Of stages, by their codes.
+    pub stages: BTreeMap<String, String>,
+    /// Of users, by their ids.
+    pub users: BTreeMap<i64, String>,
+}
+
+/// Fields that hold the ids of users.
+pub const USER_FIELDS: [&str; 6] =
+    ["assignedById", "createdBy", "updatedBy", "movedBy", "lastActivityBy", "observers"];
+
+/// The users whom a condition or the lead names in a field, without the 0 that stands for nobody.
+pub fn users(field: &FieldName, test: &Test, lead: &Lead) -> Vec<i64> {
+    if !USER_FIELDS.contains(&field.as_str()) {
+        return Vec::new();
+    }
+    let wanted: &[f64] = match test {
+        Test::NumberIn { values, .. } => values,
+        Test::TextIn { .. }
+        | Test::Contains(_)
+        | Test::StartsWith(_)
+        | Test::NumberOrder { .. }
+        | Test::TimeOrder { .. }
+        | Test::Flag(_)
+        | Test::Empty(_) => &[],
+    };
+    let held = match lead.get(field.as_str()) {
+        Some(Value::Array(items)) => items.iter().filter_map(read_number).collect(),
+        Some(one) => read_number(one).into_iter().collect(),
+        None => Vec::new(),
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "the ids of users are far below 2^53")]
+    let ids = wanted.iter().copied().chain(held).map(|id| id as i64).filter(|id| *id != 0);
+    ids.collect()
+}
 
 impl Line {
     /// Judges a condition with everything in it. `now` has whole seconds.
-    pub fn of(condition: &Condition, lead: &Lead, now: Timestamp, stages: &Stages) -> Line {
-        let each = |parts: &[Condition]| parts.iter().map(|part| Line::of(part, lead, now, stages)).collect();
+    pub fn of(condition: &Condition, lead: &Lead, now: Timestamp, known: &Names) -> Line {
+        let each = |parts: &[Condition]| parts.iter().map(|part| Line::of(part, lead, now, known)).collect();
         let asked = match condition {
             Condition::All(parts) => Asked::All(each(parts)),
             Condition::Any(parts) => Asked::Any(each(parts)),
-            Condition::Not(part) => Asked::Not(Box::new(Line::of(part, lead, now, stages))),
+            Condition::Not(part) => Asked::Not(Box::new(Line::of(part, lead, now, known))),
             Condition::Field { field, test } => {
-                value(field, test.to_string(), lead, names(field, test, lead, stages))
+                value(field, test.to_string(), lead, names(field, test, lead, known))
             }
             Condition::OlderThan { field, age } => {
                 value(field, format!("older than {age}: until {}", age.before(now)), lead, BTreeMap::new())
@@ -81,10 +116,11 @@ fn value(field: &FieldName, wanted: String, lead: &Lead, names: BTreeMap<String,
     Asked::Value { field: field.clone(), wanted, actual, names }
 }
 
-/// The names of the stages that stand in a line.
-fn names(field: &FieldName, test: &Test, lead: &Lead, stages: &Stages) -> BTreeMap<String, String> {
+/// The names of the stages or users that stand in a line.
+fn names(field: &FieldName, test: &Test, lead: &Lead, known: &Names) -> BTreeMap<String, String> {
     if field.as_str() != STAGE {
-        return BTreeMap::new();
+        let named = |id: i64| Some((id.to_string(), known.users.get(&id)?.clone()));
+        return users(field, test, lead).into_iter().filter_map(named).collect();
     }
     let wanted: &[Text] = match test {
         Test::TextIn { values, .. } => values,
@@ -98,7 +134,7 @@ fn names(field: &FieldName, test: &Test, lead: &Lead, stages: &Stages) -> BTreeM
     };
     let codes = wanted.iter().map(Text::as_str).chain(lead.get(STAGE).and_then(Value::as_str));
     codes
-        .filter_map(|code| stages.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)))
+        .filter_map(|code| known.stages.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)))
         .map(|(code, name)| (code.clone(), name.clone()))
         .collect()
 }
@@ -215,7 +251,7 @@ pub fn protections(
     protections: &[Protection],
     lead: &Lead,
     now: Timestamp,
-    stages: &Stages,
+    known: &Names,
 ) -> Vec<ProtectionTrace> {
     let now = whole_seconds(now);
     protections
@@ -223,7 +259,7 @@ pub fn protections(
         .map(|protection| {
             let by_id = protection.ids.contains(&lead.id);
             let condition =
-                protection.condition.as_ref().map(|condition| Line::of(condition, lead, now, stages));
+                protection.condition.as_ref().map(|condition| Line::of(condition, lead, now, known));
             let covers = condition.as_ref().is_some_and(|line| !line.truth.is_no());
             ProtectionTrace { name: protection.name.to_string(), by_id, condition, protects: by_id || covers }
         })
@@ -236,9 +272,9 @@ pub fn rule(
     guards: &[ProtectionTrace],
     lead: &Lead,
     now: Timestamp,
-    stages: &Stages,
+    known: &Names,
 ) -> RuleTrace {
-    let selection = Line::of(&rule.selection, lead, whole_seconds(now), stages);
+    let selection = Line::of(&rule.selection, lead, whole_seconds(now), known);
     let converted = converted(lead);
     let guard = if !rule.include_converted && !converted.is_no() {
         Some("converted".to_owned())

@@ -43,7 +43,8 @@ pub(super) async fn enqueue_by_event(
     };
     // Without a new match there is nothing to hold.
     let touched = if new_here == 0 { 0 } else { earlier + new_here };
-    let mut set = MatchSet { would_enqueue: touched, already_waiting: 0, readable: None };
+    // What a few events could not judge says nothing about the rule; the sweep looks at all leads.
+    let mut set = MatchSet { would_enqueue: touched, ..MatchSet::default() };
     if rule.mode == Mode::Delete && caps::needs_readable(&set) {
         set.readable = Some(ctx.patiently(|| ctx.portal.count()).await?);
     }

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::Parts;
+use super::pulse::Pulse;
 use super::unchecked::Unchecked;
 use crate::clock::Clock;
 use crate::core::outcome::Fault;
@@ -22,7 +23,7 @@ use crate::core::rule::RuleSet;
 use crate::metrics::Metrics;
 use crate::portal::{CallError, Class, Portal};
 use crate::store::control::{self, PortalStop};
-use crate::store::{Store, StoreError};
+use crate::store::{Room, Store, StoreError};
 
 /// Shared by the loops; cheap to clone.
 #[derive(Clone)]
@@ -46,6 +47,10 @@ pub struct Context {
     pub(super) rng: Arc<Mutex<fastrand::Rng>>,
     pub(super) evaluating: Arc<Mutex<HashSet<String>>>,
     unchecked: Arc<watch::Sender<Unchecked>>,
+    /// What the database's disk has room for; [`Room::Enough`] where nobody looks.
+    pub(super) room: Arc<watch::Sender<Room>>,
+    /// Which loops are alive.
+    pub(super) pulse: Pulse,
 }
 
 /// How often a read is tried before its caller hears of the failure. With the delays of [`retry`] that is about ten
@@ -70,6 +75,8 @@ impl Context {
             rng: Arc::new(Mutex::new(fastrand::Rng::with_seed(seed))),
             evaluating: Arc::default(),
             unchecked: Arc::new(watch::Sender::new(unchecked)),
+            room: Arc::new(watch::Sender::new(Room::Enough)),
+            pulse: Pulse::default(),
         }
     }
 
@@ -104,6 +111,21 @@ impl Context {
     /// The rules that the portal has not confirmed.
     pub fn unchecked(&self) -> Unchecked {
         self.unchecked.borrow().clone()
+    }
+
+    /// What the database's disk has room for.
+    pub fn room(&self) -> Room {
+        *self.room.borrow()
+    }
+
+    /// Hears of every change of the room on the disk.
+    pub fn room_changes(&self) -> watch::Receiver<Room> {
+        self.room.subscribe()
+    }
+
+    /// The part of the service that hangs, if one does.
+    pub fn overdue(&self) -> Option<super::Part> {
+        self.pulse.overdue()
     }
 
     /// Hears of every change of the unchecked rules.

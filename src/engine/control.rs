@@ -3,6 +3,7 @@
 //! is back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -12,13 +13,16 @@ use tracing::{error, info, warn};
 use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
 use super::explain;
+use super::guards::{Guards, Watch};
 use super::pace::PaceKeeper;
 use super::plan;
+use super::pulse::Part;
 use crate::core::age::Age;
 use crate::core::lead::LeadId;
 use crate::core::rule::RuleSet;
 use crate::metrics;
 use crate::store::RunId;
+use crate::store::Store;
 use crate::store::requests::{self, Request};
 use crate::store::runs::{self, Trigger};
 use crate::store::{control, copies, events, jobs, prune};
@@ -36,10 +40,13 @@ const PRUNE_ROWS: u32 = 1000;
 /// History that is kept whatever `keep_history` says.
 const HISTORY_AT_LEAST: Age = Age::days(8);
 /// A service that was silent for longer than this may have missed events.
-const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
+pub(super) const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
+/// A turn of this loop takes milliseconds; a database that another process holds answers after five seconds.
+const TURN_WITHIN: Duration = Duration::from_secs(90);
 
 /// Runs until the service stops. `look_every` is how often other processes' writes are looked for.
-pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDuration) {
+pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDuration, guards: Guards) {
+    let mut watch = Watch::new(guards, ctx.clock.now());
     let mut pace = PaceKeeper::default();
     let mut heartbeat_due = Timestamp::MIN;
     let mut tidy_due = Timestamp::MIN;
@@ -49,6 +56,11 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
     let mut known = Known::default();
     while !ctx.stop.is_cancelled() {
         let now = ctx.clock.now();
+        ctx.pulse.beat(Part::Control, TURN_WITHIN);
+        if watch.disk(&ctx, now) {
+            // The heartbeat is a change, and wakes whoever waited for room.
+            heartbeat_due = Timestamp::MIN;
+        }
         let step = async {
             if ctx.store.poll_foreign_changes().await? {
                 tell_changes(&ctx, &mut known).await?;
@@ -59,6 +71,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
                 ctx.store.write(move |db| control::heartbeat(db, now)).await?;
                 heartbeat_due = now.checked_add(HEARTBEAT_EVERY).unwrap_or(Timestamp::MAX);
             }
+            watch.events(&ctx, now).await?;
             if now >= tidy_due {
                 tidy(&ctx, now).await?;
                 tidy_due = now.checked_add(TIDY_EVERY).unwrap_or(Timestamp::MAX);
@@ -81,14 +94,18 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
     }
 }
 
-/// Called once at start: downtime is a gap, since the portal never sends an event again.
-pub(super) async fn note_downtime(ctx: &Context) -> Result<(), EngineError> {
-    let now = ctx.clock.now();
-    let missed = ctx
-        .store
+/// Called at start: downtime is a gap, since the portal never sends an event again. A time shorter than `longer_than` is
+/// none: where systemd holds the sockets, the events of a restart waited in the kernel. The first start of a database
+/// has missed nothing.
+pub async fn note_downtime(
+    store: &Store,
+    now: Timestamp,
+    longer_than: SignedDuration,
+) -> Result<(), EngineError> {
+    let missed = store
         .write(move |db| {
             let last = control::last_heartbeat(db)?;
-            let missed = last.filter(|last| now.duration_since(*last) > SILENCE_IS_A_GAP);
+            let missed = last.filter(|last| now.duration_since(*last) > longer_than);
             if let Some(last) = missed {
                 events::record_gap(db, &format!("the service was down since {last}"), now)?;
             }

@@ -182,7 +182,8 @@ pub(super) async fn weigh(
         })
         .await?;
     let would_enqueue = survey.selected.len() as u64 - own - already_waiting;
-    let mut set = MatchSet { would_enqueue, already_waiting, readable: None };
+    let mut set =
+        MatchSet { would_enqueue, already_waiting, undecidable: survey.undecidable, readable: None };
     if caps::needs_readable(&set) {
         set.readable = Some(ctx.patiently(|| ctx.portal.count()).await?);
     }

@@ -2,18 +2,20 @@
 //!
 //! The answer goes through the database beside a service, so it holds no personal data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::context::{Context, EngineError};
+use super::online::may_see_users;
+use crate::core::condition::Condition;
 use crate::core::decide::{self, whole_seconds};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::Presence;
 use crate::core::rule::{LeadEvent, Mode, Rule, RuleSet};
-use crate::core::trace::{self, ProtectionTrace, RuleTrace, Ruling, Stages};
+use crate::core::trace::{self, Names, ProtectionTrace, RuleTrace, Ruling};
 use crate::portal::CallError;
 use crate::rules;
 use crate::store::events::EventLine;
@@ -136,7 +138,10 @@ pub async fn explain(
     as_test: bool,
 ) -> Result<Explanation, EngineError> {
     let found = find(ctx, id).await;
-    let stages = if matches!(found, Ok(Presence::Present(_))) { stages(ctx).await } else { Stages::new() };
+    let names = match &found {
+        Ok(Presence::Present(lead)) => names(ctx, rules, lead).await,
+        Ok(_) | Err(_) => Names::default(),
+    };
     let now = whole_seconds(ctx.clock.now());
     let known = known(ctx, rules, id, now).await?;
     let mut told = Explanation {
@@ -158,12 +163,12 @@ pub async fn explain(
         Ok(Presence::Present(lead)) => {
             let text = |field: &str| lead.get(field).and_then(Value::as_str).map(str::to_owned);
             told.stage = text("stageId");
-            told.stage_name = told.stage.as_ref().and_then(|code| stages.get(code).cloned());
+            told.stage_name = told.stage.as_ref().and_then(|code| names.stages.get(code).cloned());
             told.created = text("createdTime");
-            told.protections = trace::protections(&rules.protections, &lead, now, &stages);
+            told.protections = trace::protections(&rules.protections, &lead, now, &names);
             for rule in &rules.rules {
                 let state = known.by_rule.get(rule.name.as_str());
-                let judged = trace::rule(rule, &told.protections, &lead, now, &stages);
+                let judged = trace::rule(rule, &told.protections, &lead, now, &names);
                 told.rules.push(explained(rules, rule, judged, &lead, now, state, known.live.as_ref()));
             }
             told.test = as_test.then(|| {
@@ -199,10 +204,32 @@ async fn find(ctx: &Context, id: LeadId) -> Result<Presence, CallError> {
     found
 }
 
-/// Names are a help: without them the codes stand alone.
-async fn stages(ctx: &Context) -> Stages {
+/// Names are a help: without them codes and ids stand alone.
+async fn names(ctx: &Context, rules: &RuleSet, lead: &Lead) -> Names {
     let stages = ctx.portal.stages().await.unwrap_or_default();
-    stages.into_iter().map(|stage| (stage.id, stage.name)).collect()
+    let stages = stages.into_iter().map(|stage| (stage.id, stage.name)).collect();
+    let mut ids = BTreeSet::new();
+    let guards = rules.protections.iter().filter_map(|protection| protection.condition.as_ref());
+    rules.rules.iter().map(|rule| &rule.selection).chain(guards).for_each(|part| users(part, lead, &mut ids));
+    let mut users = BTreeMap::new();
+    // A call beyond the webhook's scope would only be refused.
+    if !ids.is_empty() && ctx.portal.scopes().await.is_ok_and(|scopes| may_see_users(&scopes)) {
+        let ids: Vec<i64> = ids.into_iter().collect();
+        users = ctx.portal.users(&ids).await.unwrap_or_default();
+    }
+    Names { stages, users }
+}
+
+/// The users that a condition names, and those whom the lead has in its fields.
+fn users(condition: &Condition, lead: &Lead, found: &mut BTreeSet<i64>) {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => {
+            parts.iter().for_each(|part| users(part, lead, found));
+        }
+        Condition::Not(part) => users(part, lead, found),
+        Condition::Field { field, test } => found.extend(trace::users(field, test, lead)),
+        Condition::OlderThan { .. } => {}
+    }
 }
 
 /// What the database knows of the lead.

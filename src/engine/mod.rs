@@ -13,12 +13,14 @@ pub mod context;
 mod control;
 pub mod evaluator;
 pub mod explain;
+mod guards;
 mod inbox;
 mod lane;
 pub mod online;
 pub mod pace;
 pub mod plan;
 mod probe;
+mod pulse;
 mod recheck;
 pub mod reload;
 pub mod scheduler;
@@ -37,8 +39,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 pub use context::{Context, EngineError, remedy_of};
-pub use control::FOREIGN_CHANGES_EVERY;
-pub use lane::FRESH;
+pub use control::{FOREIGN_CHANGES_EVERY, note_downtime};
+pub use guards::Guards;
+pub use pulse::{Part, Pulse};
 pub use unchecked::Unchecked;
 
 use crate::clock::Clock;
@@ -71,6 +74,7 @@ pub struct Engine {
     ctx: Context,
     rules: watch::Sender<Arc<RuleSet>>,
     tasks: TaskTracker,
+    guards: Guards,
 }
 
 impl Engine {
@@ -108,8 +112,9 @@ impl Engine {
                 "recovered jobs of the previous process: released ones wait again, unknown ones are read later"
             );
         }
-        control::note_downtime(&ctx).await?;
-        let engine = Engine { ctx, rules: sender, tasks: TaskTracker::new() };
+        control::note_downtime(&ctx.store, now, control::SILENCE_IS_A_GAP).await?;
+        let guards = Guards::default();
+        let engine = Engine { ctx, rules: sender, tasks: TaskTracker::new(), guards };
         let rules = engine.ctx.rules();
         let unchecked = match why {
             None => Unchecked::none(Arc::clone(&rules)),
@@ -125,6 +130,12 @@ impl Engine {
         engine.put(unchecked, why).await?;
         engine.publish_last_runs(&rules).await?;
         Ok(engine)
+    }
+
+    /// The same with an eye on the disk and on events that do not come.
+    #[must_use]
+    pub fn guarding(self, guards: Guards) -> Engine {
+        Engine { guards, ..self }
     }
 
     /// So that an alert on a rule that did not run sees a rule that has not run since the start.
@@ -167,7 +178,10 @@ impl Engine {
         self.ctx.spawn(&self.tasks, recheck::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(&self.tasks, probe::run(self.ctx.clone()));
-        self.ctx.spawn(&self.tasks, control::run(self.ctx.clone(), self.tasks.clone(), look_every));
+        self.ctx.spawn(
+            &self.tasks,
+            control::run(self.ctx.clone(), self.tasks.clone(), look_every, self.guards.clone()),
+        );
     }
 
     /// Starts the worker's lanes alone, for a command that drains without a service.

@@ -1,23 +1,25 @@
 //! Checks of rules that need the portal: fields and their types, stages, sources and scope, against `crm.item.fields`,
-//! `crm.status.list` and `scope`.
+//! `crm.status.list`, `user.get` and `scope`.
 //!
 //! An error means that the rule would not do what it says; what could not be asked is told as not checked, never passed
 //! over. The right to delete can't be read, and is never tried out.
 
+mod leaf;
 mod types;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use self::types::{Asked, mismatch};
+use self::leaf::{Leaf, leaves};
+use self::types::{Part, mismatch};
 use super::context::Context;
-use crate::core::compare::Test;
-use crate::core::condition::Condition;
-use crate::core::field::{FieldKind, FieldName};
+use crate::core::field::FieldKind;
 use crate::core::outcome::Fault;
-use crate::core::rule::{Place, RuleSet};
+use crate::core::rule::RuleSet;
+use crate::core::trace::USER_FIELDS;
 use crate::portal::{CallError, Class, FieldInfo, Portal, Sent, Stage};
+use crate::rules::{Diagnostic, Severity};
 
 /// How long a start or a reload waits for the portal; then the rules are unchecked for the time being. systemd gives a
 /// start 90 s.
@@ -43,8 +45,8 @@ pub struct Finding {
     pub code: &'static str,
     /// What it is about.
     pub about: About,
-    /// Where that is written; no file and line 0 where it is about the portal.
-    pub place: Place,
+    /// The same at the place where it is written; `None` where it is about the portal.
+    pub written: Option<Box<Diagnostic>>,
     /// What is wrong.
     pub message: String,
     /// What to do.
@@ -61,14 +63,25 @@ impl Finding {
     }
 }
 
-impl fmt::Display for Finding {
-    /// As the diagnostics of rules files are written: place, severity, code, message; then what to do.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            place if place.file.is_empty() => f.write_str("portal")?,
-            place => write!(f, "{}:{}:1", place.file, place.line)?,
+impl Finding {
+    fn of_portal(severity: &'static str, code: &'static str, message: String, help: String) -> Finding {
+        Finding { severity, code, about: About::Portal, written: None, message, help }
+    }
+
+    /// For a terminal: as the diagnostics of rules files are written.
+    pub fn render(&self, color: bool) -> String {
+        match &self.written {
+            Some(written) => written.render(color),
+            None => {
+                format!("portal: {}[{}]: {}\n  help: {}", self.severity, self.code, self.message, self.help)
+            }
         }
-        write!(f, ": {}[{}]: {}\n  help: {}", self.severity, self.code, self.message, self.help)
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(false))
     }
 }
 
@@ -103,72 +116,73 @@ impl Report {
         refused
     }
 
+    /// What is about the portal first, then in the order of the files.
+    fn sort(&mut self) {
+        let place =
+            |finding: &Finding| finding.written.as_ref().map(|at| (at.file.clone(), at.line, at.column));
+        self.findings.sort_by_cached_key(place);
+    }
+
     fn unchecked(&mut self, what: &str, error: CallError) {
-        self.findings.push(Finding {
-            severity: "warning",
-            code: NOT_CHECKED,
-            about: About::Portal,
-            place: Place::default(),
-            message: format!("{what} could not be checked: {}", error.fault),
-            help: error.remedy.to_owned(),
-        });
+        let message = format!("{what} could not be checked: {}", error.fault);
+        self.findings.push(Finding::of_portal("warning", NOT_CHECKED, message, error.remedy.to_owned()));
         self.unanswered.get_or_insert(error);
     }
 
-    fn add(&mut self, owner: &Owner<'_>, code: &'static str, message: String, help: String) {
-        self.push(owner, "error", code, message, help);
-    }
-
-    fn push(
+    fn add(
         &mut self,
-        owner: &Owner<'_>,
-        severity: &'static str,
+        severity: Severity,
         code: &'static str,
+        (leaf, part): (&Leaf<'_>, Part),
         message: String,
         help: String,
     ) {
+        let message = format!("{}: {message}", leaf.owner);
+        let mut written = match leaf.span(part) {
+            Some(span) => {
+                Diagnostic::about_condition(severity, code, leaf.place, (leaf.spots, span), &message)
+            }
+            None => Diagnostic::about_rule(severity, code, leaf.place, &message),
+        };
+        written.help(&help);
+        let about = leaf.about.clone();
         let finding = Finding {
-            severity,
+            severity: severity.as_str(),
             code,
-            about: owner.about.clone(),
-            place: owner.place.clone(),
-            message: format!("{}: {message}", owner.name),
+            about,
+            written: Some(Box::new(written)),
+            message,
             help,
         };
-        // A rule may name a field twice.
+        // What an alias repeats is wrong once.
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
     }
 }
 
-/// A rule or a protection, by what messages say of it.
-struct Owner<'r> {
-    name: &'r str,
-    about: About,
-    place: &'r Place,
-}
-
 /// Asks the portal about the webhook and everything that the rules name. What it does not answer is reported as not
 /// checked.
 pub async fn check(portal: &Portal, rules: &RuleSet) -> Report {
     let mut report = Report::default();
-    match portal.scopes().await {
+    let scopes = portal.scopes().await;
+    let sees_users = scopes.as_ref().is_ok_and(|scopes| may_see_users(scopes));
+    match scopes {
         Ok(scopes) if scopes.iter().any(|scope| scope == "crm") => {}
-        Ok(_) => report.findings.push(Finding {
-            severity: "error",
-            code: "missing-scope",
-            about: About::Portal,
-            place: Place::default(),
-            message: "the webhook lacks the scope `crm`".to_owned(),
-            help: "in Bitrix24 open the incoming webhook and add CRM (crm) to its permissions".to_owned(),
-        }),
+        Ok(_) => report.findings.push(Finding::of_portal(
+            "error",
+            "missing-scope",
+            "the webhook lacks the scope `crm`".to_owned(),
+            "in Bitrix24 open the incoming webhook and add CRM (crm) to its permissions".to_owned(),
+        )),
         Err(error) => report.unchecked("the webhook's scope", error),
     }
     let asker = Asker { portal, patient: None };
     asker.fields(rules, &mut report).await;
     asker.stages(rules, &mut report).await;
     asker.sources(rules, &mut report).await;
+    asker.users(rules, sees_users, &mut report).await;
+    report.sort();
     report
 }
 
@@ -195,6 +209,12 @@ pub async fn check_patiently(ctx: &Context, rules: &RuleSet) -> Report {
     Asker { portal: &ctx.portal, patient: Some(ctx) }.all(rules).await
 }
 
+/// Whether a webhook with these permissions may ask for users
+/// (<https://apidocs.bitrix24.com/api-reference/user/user-get.html>).
+pub(super) fn may_see_users(scopes: &[String]) -> bool {
+    scopes.iter().any(|scope| matches!(scope.as_str(), "user" | "user_basic" | "user_brief"))
+}
+
 const FIELDS_OF_RULES: &str = "the fields of the rules";
 
 #[derive(Clone, Copy)]
@@ -214,6 +234,7 @@ impl Asker<'_> {
         if report.unanswered.is_none() {
             self.sources(rules, &mut report).await;
         }
+        report.sort();
         report
     }
 
@@ -229,142 +250,128 @@ impl Asker<'_> {
 
     async fn fields(self, rules: &RuleSet, report: &mut Report) {
         match self.ask(|| self.portal.lead_fields()).await {
-            Ok(known) => {
-                each_leaf(rules, &mut |owner, field, asked| judge_field(owner, field, asked, &known, report));
-            }
+            Ok(known) => leaves(rules).iter().for_each(|leaf| judge_field(leaf, &known, report)),
             Err(error) => report.unchecked(FIELDS_OF_RULES, error),
         }
     }
 
     async fn stages(self, rules: &RuleSet, report: &mut Report) {
-        if codes(rules, "stageId").is_empty() {
+        if !asks(rules, "stageId") {
             return;
         }
         match self.ask(|| self.portal.stages()).await {
-            Ok(stages) => judge_codes(rules, "stageId", &stages, |owner, code, known| {
+            Ok(stages) => judge_codes(rules, "stageId", &stages, |at, code, help| {
                 let message = format!("the portal has no stage `{code}`");
-                report.add(owner, "unknown-stage", message, nearest(code, known, "stage"));
+                report.add(Severity::Error, "unknown-stage", at, message, help);
             }),
             Err(error) => report.unchecked("the stages of the rules", error),
         }
     }
 
+    /// Users may be hidden from the webhook, so one that it does not see is no error.
+    async fn users(self, rules: &RuleSet, sees_users: bool, report: &mut Report) {
+        let all = leaves(rules);
+        let named: Vec<&Leaf<'_>> =
+            all.iter().filter(|leaf| USER_FIELDS.contains(&leaf.field.as_str())).collect();
+        // The portal writes 0 where there is nobody.
+        let ids: BTreeSet<i64> = named.iter().flat_map(|leaf| leaf.ids()).filter(|id| *id != 0).collect();
+        if ids.is_empty() {
+            return;
+        }
+        if !sees_users {
+            let message = "whether the users of the rules exist was not checked: the webhook lacks the scope `user_brief`";
+            let help = "nothing depends on it; to have them checked and named, add Users (minimum) (user_brief) to \
+                        the webhook's permissions";
+            let finding =
+                Finding::of_portal("warning", "users-not-checked", message.to_owned(), help.to_owned());
+            report.findings.push(finding);
+            return;
+        }
+        let ids: Vec<i64> = ids.into_iter().collect();
+        match self.ask(|| self.portal.users(&ids)).await {
+            Ok(known) => {
+                for leaf in named {
+                    for (index, id) in leaf.ids().into_iter().enumerate() {
+                        if id != 0 && !known.contains_key(&id) {
+                            let message = format!("the portal shows this webhook no user {id}");
+                            let help =
+                                "the id of a user stands in the address of the user's profile".to_owned();
+                            let at = (leaf, Part::Value(index));
+                            report.add(Severity::Warning, "unknown-user", at, message, help);
+                        }
+                    }
+                }
+            }
+            Err(error) => report.unchecked("the users of the rules", error),
+        }
+    }
+
     /// A source that was removed from the portal may still stand in its leads, so this is no error.
     async fn sources(self, rules: &RuleSet, report: &mut Report) {
-        if codes(rules, "sourceId").is_empty() {
+        if !asks(rules, "sourceId") {
             return;
         }
         match self.ask(|| self.portal.sources()).await {
-            Ok(sources) => judge_codes(rules, "sourceId", &sources, |owner, code, known| {
+            Ok(sources) => judge_codes(rules, "sourceId", &sources, |at, code, help| {
                 let message = format!("the portal's list of sources has no `{code}`");
-                report.push(owner, "warning", "unknown-source", message, nearest(code, known, "source"));
+                report.add(Severity::Warning, "unknown-source", at, message, help);
             }),
             Err(error) => report.unchecked("the sources of the rules", error),
         }
     }
 }
 
-fn judge_field(
-    owner: &Owner<'_>,
-    field: &FieldName,
-    asked: Asked<'_>,
-    known: &BTreeMap<String, FieldInfo>,
-    report: &mut Report,
-) {
+fn judge_field(leaf: &Leaf<'_>, known: &BTreeMap<String, FieldInfo>, report: &mut Report) {
+    let field = leaf.field;
     let Some(info) = known.get(field.as_str()) else {
-        let names: Vec<&str> = known.keys().map(String::as_str).collect();
+        let names = known.iter().map(|(name, info)| (name.as_str(), info.title.as_str()));
+        let help = nearest(field.as_str(), names, "field");
         let message = format!("the portal has no field `{field}`");
-        report.add(owner, "unknown-field", message, nearest(field.as_str(), &names, "field"));
+        report.add(Severity::Error, "unknown-field", (leaf, Part::Field), message, help);
         return;
     };
     if field.kind() == FieldKind::Custom
-        && let Some(found) = mismatch(field, info, asked)
+        && let Some(found) = mismatch(field, info, leaf.asked)
     {
-        report.add(owner, found.code, found.message, found.help);
+        report.add(Severity::Error, found.code, (leaf, found.part), found.message, found.help);
     }
 }
 
-/// Every leaf of the rules and the protections.
-fn each_leaf(rules: &RuleSet, look: &mut impl FnMut(&Owner<'_>, &FieldName, Asked<'_>)) {
-    for rule in &rules.rules {
-        let about = About::Rule(rule.name.to_string());
-        leaves(&rule.selection, &Owner { name: rule.name.as_str(), about, place: &rule.place }, look);
-    }
-    for protection in &rules.protections {
-        let (name, place) = (protection.name.as_str(), &protection.place);
-        if let Some(condition) = &protection.condition {
-            leaves(condition, &Owner { name, about: About::Protection, place }, look);
-        }
-    }
-}
-
-fn leaves(
-    condition: &Condition,
-    owner: &Owner<'_>,
-    look: &mut impl FnMut(&Owner<'_>, &FieldName, Asked<'_>),
-) {
-    match condition {
-        Condition::All(parts) | Condition::Any(parts) => {
-            parts.iter().for_each(|part| leaves(part, owner, look));
-        }
-        Condition::Not(part) => leaves(part, owner, look),
-        Condition::Field { field, test } => look(owner, field, Asked::Test(test)),
-        Condition::OlderThan { field, .. } => look(owner, field, Asked::Age),
-    }
-}
-
-fn codes_of<'a>(asked: &Asked<'a>) -> impl Iterator<Item = &'a str> {
-    let values = match asked {
-        Asked::Test(Test::TextIn { values, .. }) => values.as_slice(),
-        Asked::Test(
-            Test::Contains(_)
-            | Test::StartsWith(_)
-            | Test::NumberIn { .. }
-            | Test::NumberOrder { .. }
-            | Test::TimeOrder { .. }
-            | Test::Flag(_)
-            | Test::Empty(_),
-        )
-        | Asked::Age => &[],
-    };
-    values.iter().map(crate::core::compare::Text::as_str)
-}
-
-/// The codes that the rules compare a field with.
-fn codes(rules: &RuleSet, of: &str) -> BTreeSet<String> {
-    let mut codes = BTreeSet::new();
-    each_leaf(rules, &mut |_, field, asked| {
-        if field.as_str() == of {
-            codes.extend(codes_of(&asked).map(str::to_owned));
-        }
-    });
-    codes
+/// Whether the rules compare a field with codes.
+fn asks(rules: &RuleSet, of: &str) -> bool {
+    leaves(rules).iter().any(|leaf| leaf.field.as_str() == of && leaf.codes().next().is_some())
 }
 
 fn judge_codes(
     rules: &RuleSet,
     of: &str,
     known: &[Stage],
-    mut unknown: impl FnMut(&Owner<'_>, &str, &[&str]),
+    mut unknown: impl FnMut((&Leaf<'_>, Part), &str, String),
 ) {
-    let known: Vec<&str> = known.iter().map(|known| known.id.as_str()).collect();
-    each_leaf(rules, &mut |owner, field, asked| {
-        if field.as_str() == of {
-            codes_of(&asked)
-                .filter(|code| !known.iter().any(|known| known.eq_ignore_ascii_case(code)))
-                .for_each(|code| unknown(owner, code, &known));
+    for leaf in leaves(rules).iter().filter(|leaf| leaf.field.as_str() == of) {
+        for (index, code) in leaf.codes().enumerate() {
+            if !known.iter().any(|known| known.id.eq_ignore_ascii_case(code)) {
+                let names = known.iter().map(|known| (known.id.as_str(), known.name.as_str()));
+                let what = of.trim_end_matches("Id");
+                unknown((leaf, Part::Value(index)), code, nearest(code, names, what));
+            }
         }
-    });
+    }
 }
 
-fn nearest(name: &str, known: &[&str], what: &str) -> String {
+/// Names at least this similar (Jaro-Winkler, 0 to 1) are worth suggesting; below, a suggestion confuses.
+const NEAR_ENOUGH: f64 = 0.8;
+
+/// The known code that was probably meant; people also write what the portal shows them, so the names count too.
+fn nearest<'k>(name: &str, known: impl Iterator<Item = (&'k str, &'k str)>, what: &str) -> String {
+    let like = |known: &str| strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase());
     let nearest = known
-        .iter()
-        .map(|known| (strsim::jaro_winkler(&known.to_lowercase(), &name.to_lowercase()), known))
-        .filter(|(score, _)| *score >= 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
+        .map(|(code, title)| (like(code).max(like(title)), code, title))
+        .filter(|(score, _, _)| *score >= NEAR_ENOUGH)
+        .reduce(|best, other| if other.0 > best.0 { other } else { best });
     match nearest {
-        Some((_, near)) => format!("did you mean `{near}`?"),
+        Some((_, code, title)) if title.is_empty() || title == code => format!("did you mean `{code}`?"),
+        Some((_, code, title)) => format!("did you mean `{code}` ({title})?"),
         None => format!("the portal's own list of {what}s is in CRM settings"),
     }
 }

@@ -8,8 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, info, warn};
 
 use super::context::{Context, EngineError};
-use super::lane::{Batch, Doomed, is_fresh};
+use super::lane::{Batch, Doomed};
 use crate::core::decide::{LastLook, last_look};
+use crate::core::freshness::is_fresh;
 use crate::core::lead::LeadId;
 use crate::core::outcome::{
     Attempt, Change, DeleteReply, Fault, Outcome, PORTAL_MAY_STILL_WORK, Presence, after_confirmation,

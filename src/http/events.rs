@@ -26,6 +26,7 @@ use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::attempts::{Attempts, Peer};
 use super::form::{Form, NotAForm};
 use super::token::Tokens;
 use super::{Answer, plain};
@@ -110,6 +111,7 @@ struct Listener {
     on_refused: OnRefused,
     metrics: Metrics,
     storing: Arc<Semaphore>,
+    attempts: Attempts,
 }
 
 /// The label of an event before it is known, and of every event that is none of ours.
@@ -134,16 +136,21 @@ pub(super) fn routes(intake: Intake) -> Router {
         on_refused,
         metrics,
         storing,
+        attempts: Attempts::default(),
     }))
 }
 
 async fn receive(State(listener): State<Arc<Listener>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let verdict = listener.judge(&head.headers, body).await;
+    // Only ever of a wrong token: a right one is never counted, nor refused for what others did.
+    let pest = verdict.result == EventResult::Forbidden
+        && listener.attempts.failed(head.extensions.get::<Peer>().copied());
     listener.metrics.event_received(verdict.event, verdict.result);
     let mut answer = plain(verdict.status, verdict.text);
-    if matches!(verdict.result, EventResult::TooLarge | EventResult::TooSlow) {
-        // The rest of the body may still come; it must not be taken for the next request.
+    if pest || matches!(verdict.result, EventResult::TooLarge | EventResult::TooSlow) {
+        // The rest of the body may still come; it must not be taken for the next request. Who guesses tokens pays for a
+        // connection each time.
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer

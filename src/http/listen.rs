@@ -2,7 +2,8 @@
 //!
 //! axum's own `serve` (0.8) has no timeout for the headers, and its graceful shutdown waits for ever on a half-sent
 //! request. So this loop stands on hyper-util: a client that stalls is dropped, the number of connections is bounded
-//! (whoever comes then waits in the kernel's backlog), and a shutdown ends by its deadline whatever clients do.
+//! (past it the oldest idle one makes room; where all are at work, whoever comes waits in the kernel's backlog), and a
+//! shutdown ends by its deadline whatever clients do.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,9 @@ use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
+
+use super::attempts::Peer;
+use super::busy::{Idle, Watched};
 
 /// How long a client may take over the headers of a request, and how long a connection may be idle between two: the
 /// portal's queue sends an event in one go, so ten seconds are a bad network, not a sender.
@@ -116,35 +120,47 @@ pub async fn serve_within(
 ) {
     let mut shutdown = pin!(shutdown);
     let places = Arc::new(Semaphore::new(limits.connections));
+    let idle = Idle::default();
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
 
     loop {
-        // A place first, then the connection: what has no place yet stays in the kernel, where it costs us nothing.
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let accepted = listener.accept().await;
+            if accepted.is_ok() && places.available_permits() == 0 {
+                idle.shed_oldest();
+            }
+            (Arc::clone(&places).acquire_owned().await, accepted)
         };
         let (place, accepted) = tokio::select! {
             next = next => next,
-            Some(ended) = connections.join_next() => {
-                report(ended);
-                continue;
-            }
             () = &mut shutdown => break,
         };
+        while let Some(ended) = connections.try_join_next() {
+            report(ended);
+        }
         // The semaphore is never closed, so there always is a place.
-        let (Ok(place), Ok((stream, _))) = (place, accepted.inspect_err(report_accept)) else {
+        let (Ok(place), Ok((stream, peer))) = (place, accepted.inspect_err(report_accept)) else {
+            // Whoever holds descriptors without using them gives one back.
+            idle.shed_oldest();
             tokio::select! {
                 () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
                 () = &mut shutdown => break,
             }
         };
-        let connection = graceful.watch(connection(limits, stream, router.clone()));
+        let activity = idle.enter();
+        let service =
+            Watched { router: router.clone(), peer: Peer(peer.ip()), activity: Arc::clone(&activity) };
+        let connection = graceful.watch(connection(limits, stream, service));
         connections.spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            tokio::select! {
+                // The connection first: a request that has just come is work.
+                biased;
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                },
+                () = activity.shed() => tracing::debug!("an idle connection made room for another"),
             }
         });
     }
@@ -156,9 +172,9 @@ pub async fn serve_within(
     connections.shutdown().await;
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>;
+type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Watched>>;
 
-fn connection(limits: Limits, stream: TcpStream, router: Router) -> Connection {
+fn connection(limits: Limits, stream: TcpStream, service: Watched) -> Connection {
     // Answers are one small write; Nagle's algorithm would only hold them back. Failing to say so costs milliseconds.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
@@ -169,7 +185,7 @@ fn connection(limits: Limits, stream: TcpStream, router: Router) -> Connection {
         .max_buf_size(MAX_HEAD)
         // A sender that closes its half after the request still gets its event stored and its answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
 }
 
 fn report(ended: Result<(), JoinError>) {

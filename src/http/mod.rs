@@ -5,11 +5,17 @@
 //! logged. The folder knows neither the store nor the engine; it is given hooks.
 
 pub mod admin;
+pub mod attempts;
+mod busy;
 pub mod events;
 mod form;
+pub mod guard;
 pub mod health;
 pub mod listen;
 pub mod notify;
+mod page;
+pub mod reload;
+pub mod sessions;
 mod token;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -29,10 +35,10 @@ pub fn public(intake: Option<events::Intake>) -> axum::Router {
 }
 
 /// A short answer for people and programs; never stored by anything between us and them.
-fn plain(status: StatusCode, text: &'static str) -> Response {
+fn plain(status: StatusCode, text: impl Into<String>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    (status, headers, text).into_response()
+    (status, headers, text.into()).into_response()
 }

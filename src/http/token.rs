@@ -57,15 +57,24 @@ fn length(text: &str) -> u64 {
     u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
+/// How a secret was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scheme {
+    /// By a program that was given it.
+    Bearer,
+    /// Maybe by a browser, which repeats it by itself.
+    Basic,
+}
+
 /// The secret in an `Authorization` header: a bearer token, or the password of a Basic login, whatever its user.
-pub(super) fn presented(headers: &HeaderMap) -> Option<String> {
+pub(super) fn presented(headers: &HeaderMap) -> Option<(Scheme, String)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, rest) = value.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") {
-        Some(rest.trim().to_owned())
+        Some((Scheme::Bearer, rest.trim().to_owned()))
     } else if scheme.eq_ignore_ascii_case("basic") {
         let login = String::from_utf8(base64(rest.trim())?).ok()?;
-        login.split_once(':').map(|(_user, password)| password.to_owned())
+        login.split_once(':').map(|(_user, password)| (Scheme::Basic, password.to_owned()))
     } else {
         None
     }
@@ -139,7 +148,7 @@ mod tests {
     fn header(value: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(header::AUTHORIZATION, value.parse().unwrap());
-        presented(&headers)
+        presented(&headers).map(|(_, secret)| secret)
     }
 
     #[test]

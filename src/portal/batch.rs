@@ -16,7 +16,7 @@ pub(super) use request::query;
 
 use super::envelope::{self, Cost, Reply};
 use super::gate::batched;
-use super::leads::{LIST, asked_for, deleted};
+use super::leads::{LIST, asked_for};
 use super::{CallError, Permit, Portal, classify_delete};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{DeleteReply, Fault, Presence};
@@ -190,7 +190,7 @@ impl Portal {
     fn reply_of(&self, parts: &mut Parts, method: DeleteMethod, id: LeadId) -> DeleteReply {
         let key = request::deletion(id);
         match (parts.results.get(&key), parts.errors.get(&key)) {
-            (Some(result), None) => deleted(method, result),
+            (Some(result), None) => self.deleted(method, result),
             (None, Some(error)) => classify_delete(method, None, self.fault_of(error)),
             (None, None) => DeleteReply::NotExecuted(Fault::new(
                 "<not executed>",

@@ -77,6 +77,7 @@ pub(super) fn read(answer: &Answer, endpoint: &Endpoint) -> Result<Reply, CallEr
     }
     if answer.content_type.as_deref().is_some_and(|kind| !kind.contains("json")) {
         let kind = answer.content_type.as_deref().unwrap_or_default();
+        let kind = endpoint.scrub(kind);
         return Err(errors::from_shape(status, &format!("{kind} instead of JSON")));
     }
     let Ok(Value::Object(mut body)) = serde_json::from_slice::<Value>(&answer.body) else {
@@ -116,7 +117,7 @@ pub(super) fn fault(error: &Value, body: &Map<String, Value>, endpoint: &Endpoin
             (Some(error), body.get("error_description"))
         }
     };
-    Fault::new(endpoint.scrub(&words(code)), endpoint.scrub(&words(text)))
+    endpoint.fault(&words(code), &words(text))
 }
 
 fn words(value: Option<&Value>) -> String {

@@ -283,6 +283,17 @@ pub const TABLE: &[Row] = &[
     row("WRONG_ENCODING", On::Any, Class::Final, Sent::No, OUR_BUG, SYSTEM),
 ];
 
+/// Whether a code is one of the documentation's.
+pub(super) fn is_known(code: &str) -> bool {
+    TABLE.iter().any(|row| row.code.eq_ignore_ascii_case(code))
+}
+
+/// What this module recognises in texts: documented, hence no secret.
+pub(super) fn public_phrases() -> impl Iterator<Item = &'static str> {
+    let starts = [PLAN_TEXT, PLAN_TEXT_OF_BATCH, SQL_ERROR, NOT_FOUND_START];
+    starts.into_iter().chain(NOT_FOUND_TEXTS.iter().copied())
+}
+
 /// The row that an error means; `None` for a code that no page mentions. `status` is `None` inside a batch.
 pub fn find(code: &str, text: &str, status: Option<u16>) -> Option<&'static Row> {
     // Inside a batch there is no status to tell the portal's refusal from an item's by.
@@ -296,7 +307,7 @@ pub fn find(code: &str, text: &str, status: Option<u16>) -> Option<&'static Row>
 }
 
 fn is_about_the_plan(text: &str) -> bool {
-    text.starts_with("REST is available only") || text.contains("can't be authorized")
+    text.starts_with(PLAN_TEXT) || text.contains(PLAN_TEXT_OF_BATCH)
 }
 
 /// What the administrator does about an error of a single deletion in a batch.
@@ -380,6 +391,11 @@ pub(super) fn from_network(sent: Sent, code: &str, text: &str) -> CallError {
     CallError { class: Class::Retry, fault: Fault::new(code, text), http_status: None, sent, remedy: NETWORK }
 }
 
+const PLAN_TEXT: &str = "REST is available only";
+const PLAN_TEXT_OF_BATCH: &str = "can't be authorized";
+const SQL_ERROR: &str = "SQL query error";
+const NOT_FOUND_START: &str = "Not found";
+
 /// Texts of `crm.lead.delete` that mean a missing lead where its code is `ERROR_CORE`: the English and Russian strings
 /// of the portal's source and documentation. Other languages are asked about with `crm.item.get`.
 const NOT_FOUND_TEXTS: &[&str] = &[
@@ -415,7 +431,7 @@ pub fn classify_delete(method: DeleteMethod, status: Option<u16>, fault: Fault) 
         Class::Malformed => DeleteReply::Unknown(fault),
         Class::Confirm => match method {
             DeleteMethod::Lead if status.is_some() && says_not_found(&fault) => DeleteReply::NotFound,
-            DeleteMethod::Lead | DeleteMethod::Item if fault.text.starts_with("SQL query error") => {
+            DeleteMethod::Lead | DeleteMethod::Item if fault.text.starts_with(SQL_ERROR) => {
                 DeleteReply::Unknown(fault)
             }
             DeleteMethod::Lead | DeleteMethod::Item => DeleteReply::Unsure(fault),
@@ -437,7 +453,7 @@ pub fn classify_delete(method: DeleteMethod, status: Option<u16>, fault: Fault) 
 /// Whether a fault is one of the known ways of `crm.lead.delete` to say that there is no such lead.
 pub fn says_not_found(fault: &Fault) -> bool {
     if fault.code.is_empty() {
-        return fault.text.starts_with("Not found");
+        return fault.text.starts_with(NOT_FOUND_START);
     }
     let text = fault.text.trim_end_matches('.');
     NOT_FOUND_TEXTS.contains(&text)

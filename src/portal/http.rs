@@ -14,6 +14,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tower::ServiceExt;
 
 use super::errors::{self, CallError, Sent};
+use super::mask::mask;
+use crate::core::outcome::Fault;
 
 /// How long a request may take: the portal cuts its own work at 60 s (<https://apidocs.bitrix24.com/limits.html>), and
 /// 15 s are for the network.
@@ -135,17 +137,22 @@ impl Endpoint {
         }
     }
 
-    /// The text without the secrets, should a server have repeated them.
+    /// The text without the secrets, should a server have repeated them. What the documentation says stays, so that an
+    /// error means the same before and after.
     pub(super) fn scrub(&self, text: &str) -> String {
-        let mut text = text.to_owned();
         let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
         let code = self.code.expose_secret().trim_end_matches('/');
-        for secret in hidden.iter().map(|secret| secret.expose_secret()).chain([code]) {
-            if !secret.is_empty() && text.contains(secret) {
-                text = text.replace(secret, "***");
-            }
-        }
-        text
+        let secrets = hidden.iter().map(|secret| secret.expose_secret()).chain([code]);
+        mask(text, secrets, errors::public_phrases())
+    }
+
+    /// A server's words, masked. They are freed of control characters first: between two halves of a secret one would
+    /// hide it from the mask and then go.
+    pub(super) fn fault(&self, code: &str, text: &str) -> Fault {
+        let plain = |words: &str| -> String { words.chars().filter(|c| !c.is_control()).collect() };
+        let code = plain(code);
+        let code = if errors::is_known(&code) { code } else { self.scrub(&code) };
+        Fault::new(code, self.scrub(&plain(text)))
     }
 }
 

@@ -172,7 +172,7 @@ impl Portal {
                 if let Some(seconds) = reply.cost.seconds {
                     self.inner.gate.learn(name, seconds);
                 }
-                Ok(deleted(method, &reply.result))
+                Ok(self.deleted(method, &reply.result))
             }
             Err(error) => match (error.class, error.http_status) {
                 (Class::Final | Class::Confirm, Some(status)) => {
@@ -217,9 +217,21 @@ fn is_items_own(error: &CallError, code: &str) -> bool {
     error.fault.code == code && error.class == Class::Final && error.sent == Sent::No
 }
 
+impl Portal {
+    /// [`deleted`], with our secrets hidden in a result that is none.
+    pub(super) fn deleted(&self, method: DeleteMethod, result: &Value) -> DeleteReply {
+        match deleted(method, result) {
+            DeleteReply::Unknown(fault) => {
+                DeleteReply::Unknown(self.inner.endpoint.fault(&fault.code, &fault.text))
+            }
+            reply => reply,
+        }
+    }
+}
+
 /// What a successful deletion returns: `true` from `crm.lead.delete`, an empty list from `crm.item.delete`. Anything
 /// else is no answer.
-pub(super) fn deleted(method: DeleteMethod, result: &Value) -> DeleteReply {
+fn deleted(method: DeleteMethod, result: &Value) -> DeleteReply {
     let as_documented = match method {
         DeleteMethod::Lead => *result == Value::Bool(true),
         DeleteMethod::Item => result.as_array().is_some_and(Vec::is_empty),
@@ -227,8 +239,10 @@ pub(super) fn deleted(method: DeleteMethod, result: &Value) -> DeleteReply {
     if as_documented {
         DeleteReply::Deleted
     } else {
-        let shown: String = result.to_string().chars().take(80).collect();
-        DeleteReply::Unknown(Fault::new("<result>", format!("unexpected result {shown}")))
+        DeleteReply::Unknown(Fault {
+            code: "<result>".to_owned(),
+            text: format!("unexpected result {result}"),
+        })
     }
 }
 

@@ -13,6 +13,7 @@ mod errors;
 mod gate;
 mod http;
 mod leads;
+mod mask;
 mod renewal;
 mod schema;
 mod snapshot;

@@ -11,6 +11,11 @@ use crate::core::lead::read_flag;
 const FIELDS: &str = "crm.item.fields";
 const STATUSES: &str = "crm.status.list";
 const SCOPE: &str = "scope";
+const USERS: &str = "user.get";
+
+/// The most users that are asked about: 50 an answer, and rules name a few.
+const MAX_USERS: usize = 1000;
+const USERS_A_PAGE: usize = 50;
 
 /// The most pages of stages that are read: 50 a page, and a thousand stages are more than any portal shows.
 const MAX_STAGE_PAGES: usize = 20;
@@ -139,6 +144,31 @@ impl Portal {
             }
         }
         Ok(stages)
+    }
+
+    /// The names of these users by their ids, dismissed ones included; an id that is missing is no user's that the
+    /// webhook may see. It needs the scope `user`, `user_basic` or `user_brief`
+    /// (<https://apidocs.bitrix24.com/api-reference/user/user-get.html>).
+    ///
+    /// # Errors
+    /// Every [`CallError`].
+    pub async fn users(&self, ids: &[i64]) -> Result<BTreeMap<i64, String>, CallError> {
+        let mut users = BTreeMap::new();
+        let ids = ids.get(..MAX_USERS).unwrap_or(ids);
+        for page in ids.chunks(USERS_A_PAGE) {
+            let reply = self.read(USERS, &json!({ "FILTER": { "ID": page } })).await?;
+            let Some(rows) = envelope::list(reply.result) else {
+                return Err(CallError::malformed(Some(reply.status), "`result` is no list of users"));
+            };
+            for row in rows {
+                let text = |key| row.get(key).and_then(Value::as_str).unwrap_or_default().trim();
+                let number = row.get("ID").and_then(Value::as_i64);
+                let Some(id) = number.or_else(|| text("ID").parse().ok()) else { continue };
+                let name = format!("{} {}", text("NAME"), text("LAST_NAME"));
+                users.insert(id, name.trim().to_owned());
+            }
+        }
+        Ok(users)
     }
 
     /// The permissions of the webhook, as `crm`.

@@ -4,10 +4,12 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::core::rule::Place;
+use crate::core::spots::Spots;
 
 /// What is kept of the line on each side of the mistake: more than a terminal shows.
 const EXCERPT_BYTES: usize = 240;
@@ -111,6 +113,25 @@ impl Diagnostic {
         Diagnostic { severity, line: place.line, ..Diagnostic::about_file(code, &place.file, message) }
     }
 
+    /// A diagnostic about one condition, or a value in it, of a rule that was read without fault.
+    pub fn about_condition(
+        severity: Severity,
+        code: &'static str,
+        place: &Place,
+        (spots, span): (&Spots, Range<usize>),
+        message: impl Into<String>,
+    ) -> Diagnostic {
+        // A whole index of lines for one place would cost more than looking for it.
+        let text = &*spots.text;
+        let before = text.get(..span.start).unwrap_or_default();
+        let start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        let (line, column) = (number(line), column(text, start, span.start));
+        let excerpt = Some(excerpt(line_from(text, start), start, &span));
+        let about = Diagnostic::about_file(code, &place.file, message);
+        Diagnostic { severity, line, column, span, excerpt, ..about }
+    }
+
     /// Sets what to write instead.
     pub fn help(&mut self, help: impl Into<String>) -> &mut Diagnostic {
         self.help = Some(help.into());
@@ -198,7 +219,7 @@ pub(super) struct Source {
     /// The file as it was given.
     pub(super) file: String,
     /// Its text.
-    pub(super) text: String,
+    pub(super) text: Arc<str>,
     lines: Vec<usize>,
 }
 
@@ -207,16 +228,14 @@ impl Source {
     pub(super) fn new(file: &str, text: String) -> Source {
         let mut lines = vec![0];
         lines.extend(text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1));
-        Source { file: file.to_owned(), text, lines }
+        Source { file: file.to_owned(), text: text.into(), lines }
     }
 
     /// The line and the column in characters, both from 1, of a byte offset. A byte order mark is not counted.
     pub(super) fn position(&self, offset: usize) -> (u32, u32) {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);
         let start = self.line_start(line);
-        let before = self.text.get(start..offset).unwrap_or_default();
-        let column = before.chars().filter(|c| *c != '\u{feff}').count() + 1;
-        (u32::try_from(line).unwrap_or(u32::MAX), u32::try_from(column).unwrap_or(u32::MAX))
+        (number(line), column(&self.text, start, offset))
     }
 
     /// The line, from 1, of a byte offset.
@@ -231,8 +250,7 @@ impl Source {
     /// The text of the line that holds a byte offset, without its line break.
     pub(super) fn line_text(&self, offset: usize) -> &str {
         let start = self.line_start(self.lines.partition_point(|start| *start <= offset));
-        let rest = self.text.get(start..).unwrap_or_default();
-        rest.split('\n').next().unwrap_or_default().trim_end_matches('\r')
+        line_from(&self.text, start)
     }
 
     /// An error at a place of this file.
@@ -254,20 +272,40 @@ impl Source {
     }
 
     fn excerpt(&self, span: &Range<usize>) -> Excerpt {
-        let line = self.line_text(span.start);
         let start = self.line_start(self.lines.partition_point(|start| *start <= span.start));
-        let from = boundary(line, span.start.saturating_sub(start).min(line.len()));
-        let to = boundary(line, span.end.saturating_sub(start).clamp(from, line.len()));
-        let first = boundary(line, from.saturating_sub(EXCERPT_BYTES));
-        let last = boundary(line, to.min(from + EXCERPT_BYTES).saturating_add(EXCERPT_BYTES).min(line.len()));
-        let text = line.get(first..last).unwrap_or_default();
-        // A byte order mark at the file's start has no width, but would shift the caret.
-        let mark = text.strip_prefix('\u{feff}').map_or(0, |rest| text.len() - rest.len());
-        let text = text.get(mark..).unwrap_or_default().to_owned();
-        let shift = first + mark;
-        let marked = from.saturating_sub(shift)..to.saturating_sub(shift).min(text.len());
-        Excerpt { text, marked }
+        excerpt(self.line_text(span.start), start, span)
     }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The column in characters, from 1, of an offset in the line that begins at `start`; a byte order mark is not counted.
+fn column(text: &str, start: usize, offset: usize) -> u32 {
+    let before = text.get(start..offset).unwrap_or_default();
+    number(before.chars().filter(|c| *c != '\u{feff}').count() + 1)
+}
+
+/// The line that begins at `start`, without its line break.
+fn line_from(text: &str, start: usize) -> &str {
+    let rest = text.get(start..).unwrap_or_default();
+    rest.split('\n').next().unwrap_or_default().trim_end_matches('\r')
+}
+
+/// What is shown of a line that begins at the file's offset `start`, with the part of it that is marked.
+fn excerpt(line: &str, start: usize, span: &Range<usize>) -> Excerpt {
+    let from = boundary(line, span.start.saturating_sub(start).min(line.len()));
+    let to = boundary(line, span.end.saturating_sub(start).clamp(from, line.len()));
+    let first = boundary(line, from.saturating_sub(EXCERPT_BYTES));
+    let last = boundary(line, to.min(from + EXCERPT_BYTES).saturating_add(EXCERPT_BYTES).min(line.len()));
+    let text = line.get(first..last).unwrap_or_default();
+    // A byte order mark at the file's start has no width, but would shift the caret.
+    let mark = text.strip_prefix('\u{feff}').map_or(0, |rest| text.len() - rest.len());
+    let text = text.get(mark..).unwrap_or_default().to_owned();
+    let shift = first + mark;
+    let marked = from.saturating_sub(shift)..to.saturating_sub(shift).min(text.len());
+    Excerpt { text, marked }
 }
 
 /// The last character boundary at or before an offset.

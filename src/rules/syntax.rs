@@ -1,8 +1,10 @@
 //! Text that is no YAML, explained: the parser says what it stumbled over, this says what was probably meant.
 
+mod indent;
+
 use std::ops::Range;
 
-use super::diagnostic::{Diagnostic, Source, one_line, shown};
+use super::diagnostic::{Diagnostic, Source, shown};
 use super::grammar::KEYS;
 use super::tree::{SyntaxError, SyntaxKind};
 
@@ -67,13 +69,16 @@ pub(super) fn explain(source: &Source, error: &SyntaxError) -> Vec<Diagnostic> {
             }
             needs_quotes(source, &span)
                 .or_else(|| missing_space(source, &span))
+                .or_else(|| indent::glued_dash(source, &span))
                 .or_else(|| unclosed(source, words, &span))
+                .or_else(|| indent::missing_colon(source, words, &span))
+                .or_else(|| indent::misindented(source, words, &span))
                 .or_else(|| misplaced_colon(source, words, &span))
                 .unwrap_or_else(|| {
                     one(
                         "bad-yaml",
                         span,
-                        format!("this can't be read: {}", one_line(words)),
+                        "this can't be read: it does not go on what stands before it".to_owned(),
                         "look at this line and the one above: is something indented by another number of spaces, \
                          is a quote or bracket missing, or the space after a colon?"
                             .to_owned(),

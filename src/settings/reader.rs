@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tracing_subscriber::EnvFilter;
 
 use super::{LogFormat, Need, Problem, Source, WebhookUrl, address};
+use crate::core::age::Age;
 
 /// The most tokens or host names that one variable may list: a portal has one token, two while it is changed.
 const MAX_LISTED: usize = 32;
@@ -184,6 +185,21 @@ impl Reader<'_> {
             );
         }
         filter
+    }
+
+    pub(super) fn silence_alarm(&mut self, given: Option<&str>) -> Option<Option<Age>> {
+        let (name, flag) = ("JANITOR_SILENCE_ALARM", "--silence-alarm");
+        let written = self.text(name, flag, given, "off")?;
+        if written == "off" {
+            return Some(None);
+        }
+        let problem = match Age::parse(&written) {
+            Ok(age) if age > Age::ZERO => return Some(Some(age)),
+            Ok(_) => ("no time at all would always be silence".to_owned(), "write 24h, 2d or off".to_owned()),
+            Err(bad) => (bad.message, bad.help),
+        };
+        self.problem(&both(name, flag), Some(written), problem.0, problem.1);
+        None
     }
 
     pub(super) fn log_format(&mut self, given: Option<&str>) -> Option<LogFormat> {

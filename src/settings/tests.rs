@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
+use crate::core::age::Age;
 
 const WEBHOOK: &str = "https://a.bitrix24.de/rest/1/s3cr3tcode/";
 
@@ -43,6 +44,7 @@ fn defaults_need_nothing_but_the_webhook() {
     assert_eq!(settings.db, Path::new("janitor.db"));
     assert_eq!(settings.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(settings.admin_listen.unwrap().to_string(), "127.0.0.1:8081");
+    assert_eq!(settings.silence_alarm, None);
     assert_eq!(settings.log, "info");
     assert_eq!(settings.log_format, LogFormat::Text);
     assert!(settings.admin_token.is_none() && settings.admin_hosts.is_empty());
@@ -55,6 +57,7 @@ fn a_flag_beats_the_environment_and_that_the_default() {
         ("JANITOR_DB", "env.db"),
         ("JANITOR_LISTEN", "0.0.0.0:1"),
         ("JANITOR_ADMIN_LISTEN", "localhost:2"),
+        ("JANITOR_SILENCE_ALARM", "24h"),
         ("JANITOR_LOG", "warn"),
         ("JANITOR_LOG_FORMAT", "json"),
     ]);
@@ -62,6 +65,7 @@ fn a_flag_beats_the_environment_and_that_the_default() {
     assert_eq!((by_env.rules.as_path(), by_env.db.as_path()), (Path::new("env.yaml"), Path::new("env.db")));
     assert_eq!(by_env.listen.to_string(), "0.0.0.0:1");
     assert_eq!(by_env.admin_listen.unwrap().to_string(), "127.0.0.1:2");
+    assert_eq!(by_env.silence_alarm, Some(Age::hours(24)));
     assert_eq!((by_env.log.as_str(), by_env.log_format), ("warn", LogFormat::Json));
 
     let flags = Flags {
@@ -69,6 +73,7 @@ fn a_flag_beats_the_environment_and_that_the_default() {
         db: Some("flag.db".into()),
         listen: Some("[::1]:0".into()),
         admin_listen: Some("off".into()),
+        silence_alarm: Some("2d".into()),
         log: Some("info,b24_janitor=debug".into()),
         log_format: Some("text".into()),
     };
@@ -79,6 +84,7 @@ fn a_flag_beats_the_environment_and_that_the_default() {
     );
     assert_eq!(by_flag.listen.to_string(), "[::1]:0");
     assert_eq!(by_flag.admin_listen, None);
+    assert_eq!(by_flag.silence_alarm, Some(Age::days(2)));
     assert_eq!((by_flag.log.as_str(), by_flag.log_format), ("info,b24_janitor=debug", LogFormat::Text));
 }
 
@@ -93,6 +99,7 @@ fn an_empty_variable_is_unset() {
         "JANITOR_DB",
         "JANITOR_LISTEN",
         "JANITOR_ADMIN_LISTEN",
+        "JANITOR_SILENCE_ALARM",
         "JANITOR_LOG",
         "JANITOR_LOG_FORMAT",
         "JANITOR_ADMIN_TOKEN",
@@ -425,6 +432,7 @@ fn every_problem_is_reported_in_one_pass_and_no_secret_in_any() {
         ("JANITOR_DB", ":memory:"),
         ("JANITOR_LISTEN", "8080"),
         ("JANITOR_ADMIN_LISTEN", "0.0.0.0:8081"),
+        ("JANITOR_SILENCE_ALARM", "1 month"),
         ("JANITOR_LOG", "inof"),
         ("JANITOR_LOG_FORMAT", "xml"),
         ("JANITOR_ADMIN_HOSTS", "*"),
@@ -441,6 +449,7 @@ fn every_problem_is_reported_in_one_pass_and_no_secret_in_any() {
             "JANITOR_RULES (--rules)",
             "JANITOR_DB (--db)",
             "JANITOR_LISTEN (--listen)",
+            "JANITOR_SILENCE_ALARM (--silence-alarm)",
             "JANITOR_LOG (--log)",
             "JANITOR_LOG_FORMAT (--log-format)",
             "JANITOR_ADMIN_HOSTS",

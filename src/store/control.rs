@@ -11,6 +11,7 @@ const PORTAL_STOP: &str = "portal_stop";
 const HEARTBEAT: &str = "heartbeat";
 const LAST_ERROR: &str = "last_error";
 const UNCHECKED: &str = "unchecked";
+const SILENT: &str = "silent";
 
 /// The value of a key.
 pub fn get(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
@@ -100,6 +101,19 @@ pub fn heartbeat(db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
 /// When the service last said that it lives.
 pub fn last_heartbeat(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     Ok(get_with_time(db, HEARTBEAT)?.map(|(_, at)| at))
+}
+
+/// When the last event came, while the silence alarm is on.
+pub fn silent_since(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    get(db, SILENT)?.map(|text| from_json(&text)).transpose()
+}
+
+/// Records that no event came since then for longer than the silence alarm; `None` when it is over.
+pub fn set_silent_since(db: &Connection, since: Option<Timestamp>, now: Timestamp) -> rusqlite::Result<()> {
+    match since {
+        Some(since) => set(db, SILENT, &format!("\"{since}\""), now),
+        None => remove(db, SILENT).map(drop),
+    }
 }
 
 /// The last error that a person should know of, with its time.

@@ -210,6 +210,16 @@ pub fn counts(db: &Connection) -> rusqlite::Result<EventCounts> {
     })
 }
 
+/// The latest rows among which the last arrival is looked for: an older one that still waits can have been joined later.
+const LATEST: u32 = 1000;
+
+/// When the last event came, as far as it is kept.
+pub fn last_received(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    const SQL: &str = "SELECT max(last_received_at) AS at
+        FROM (SELECT last_received_at FROM events ORDER BY id DESC LIMIT ?1)";
+    db.prepare_cached(SQL)?.query_row([LATEST], |row| at_opt(row, "at"))
+}
+
 /// One line of a lead's history of events.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct EventLine {

@@ -12,6 +12,7 @@
 mod columns;
 pub mod control;
 pub mod copies;
+mod disk;
 mod error;
 pub mod events;
 mod ids;
@@ -34,6 +35,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use disk::{BALLAST, Disk, EVENT_FLOOR, Room, WORK_FLOOR};
 pub use error::StoreError;
 pub use ids::{ClaimId, EventId, JobId, NotAnId, RunId};
 pub use lock::{Lock, LockError, lock_path};

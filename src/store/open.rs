@@ -23,7 +23,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file is no SQLite database, or that of another program. Nothing in it was changed.
-    #[error("{} is not a database of b24-janitor ({found}); it was left as it is", .path.display())]
+    #[error("{} is not a database of b24-janitor ({found}); it was left as it is: name another file with --db or JANITOR_DB", .path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -32,7 +32,8 @@ pub enum OpenError {
     },
     /// A later version of the program wrote the file. Nothing in it was changed.
     #[error(
-        "{} was written by a newer b24-janitor (schema {found}, this program knows {known}); it was left as it is",
+        "{} was written by a newer b24-janitor (schema {found}, this program knows {known}); it was left as it is: \
+         install that version again, or restore the backup made before the upgrade",
         .path.display()
     )]
     Newer {

@@ -30,7 +30,7 @@ fn each_listener_serves_its_own_pages_and_no_others() {
     let (status, body) = http::get(service.admin, "/readyz");
     assert_eq!((status, body.lines().next()), (200, Some("ready")));
     assert_eq!(http::get(service.admin, "/").0, 200);
-    assert_eq!(http::post(service.admin, "/bitrix24/events", FORM, "event=X").0, 404);
+    assert_eq!(http::post(service.admin, "/bitrix24/events", FORM, "event=X").0, 403);
     service.stop();
 }
 

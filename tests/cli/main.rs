@@ -8,21 +8,27 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod attacks;
 mod check;
 mod crash;
 mod explain;
 mod home;
 mod http;
 mod init;
+mod killed;
 mod listeners;
 mod orders;
 mod output;
 mod plan_and_run;
 mod portal;
+mod refused;
 mod reload;
 mod rules;
+mod secrets;
 mod service;
 mod settings;
 mod stop;
+mod trust;
 mod upgrade;
 mod vetting;
+mod watchdog;

@@ -77,10 +77,22 @@ fn a_missing_database_is_named_with_what_to_do() {
 fn an_unknown_rule_is_answered_with_the_names_of_the_others() {
     let two = format!("{JUNK}  - {{ name: old, schedule: '@daily', match: {{ stageId: '7' }} }}\n");
     let home = Home::without_portal(&two).with("B24_WEBHOOK_URL", "http://127.0.0.1:9/rest/1/code/");
+    let meant = "error: there is no rule `jnuk`: did you mean `junk`? The rules are: junk, old\n";
     for args in [["run", "jnuk"], ["plan", "jnuk"]] {
-        let ended = home.fails(2, &args);
-        assert_eq!(ended.err, "error: there is no rule `jnuk`; the rules are: junk, old\n");
+        assert_eq!(home.fails(2, &args).err, meant);
     }
+    assert_eq!(
+        home.fails(2, &["plan", "xyz"]).err,
+        "error: there is no rule `xyz`; the rules are: junk, old\n"
+    );
+    drop(b24_janitor::store::Store::open(
+        &home.path("janitor.db"),
+        b24_janitor::store::OpenOptions { threads: b24_janitor::store::Threads::Inline, create: true },
+    ));
+    for args in [["jobs", "--rule", "jnuk"], ["runs", "--rule", "jnuk"]] {
+        assert_eq!(home.fails(2, &args).err, meant);
+    }
+    assert!(home.ok(&["jobs", "--rule", "junk"]).starts_with("no jobs"));
 }
 
 #[test]

@@ -221,3 +221,49 @@ fn a_look_at_the_status_does_not_keep_a_service_from_starting() {
     service.signal("TERM");
     assert_eq!(service.ended().code(), Some(0));
 }
+
+#[test]
+fn a_second_signal_ends_it_at_once_and_breaks_nothing() {
+    let portal = Portal::start(SandboxOptions {
+        leads: 10,
+        delete_seconds: 50.0,
+        sleep_scale: 1.0,
+        ..SandboxOptions::default()
+    });
+    let home = Home::new(&portal, JUNK);
+    let mut service = Service::start(&home);
+    home.ok(&["run", "junk"]);
+    until("a deletion under way", || {
+        let stats = portal.sandbox.stats();
+        (stats.in_flight > 0 && stats.requests_by_method.contains_key("batch")).then_some(())
+    });
+    service.process.signal("TERM");
+    service.process.line("stopping");
+    let asked = Instant::now();
+    service.process.signal("INT");
+    let status = service.process.ended();
+    assert_eq!(status.code(), Some(1), "{}", service.process.log());
+    assert!(asked.elapsed() < Duration::from_secs(20), "the first one would have waited for 30 s");
+    assert!(service.process.log().contains("stopped at once by a second signal"));
+
+    let service = Service::start(&home);
+    assert!(service.process.log().contains("recovered jobs"), "{}", service.process.log());
+    let running = home.objects(&["jobs", "--json", "--state", "running"]);
+    assert!(!running.is_empty() && running.iter().all(|job| job["attempts"] == 1), "{running:?}");
+    service.stop();
+}
+
+#[test]
+fn a_restart_makes_rules_with_events_sweep_however_short_it_was() {
+    let rules = JUNK.replace("    mode:", "    events: [ONCRMLEADADD]\n    mode:");
+    let portal = Portal::with_leads(60);
+    let home = Home::new(&portal, &rules).with("B24_APPLICATION_TOKEN", http::TOKEN);
+    let service = Service::start(&home);
+    let said = service.stop();
+    assert!(!said.contains("sweep once"), "a new database has missed nothing: {said}");
+    let service = Service::start(&home);
+    let run = until("the sweep", || home.objects(&["runs", "--json"]).pop());
+    assert_eq!(run["trigger"], "event");
+    until("its deletions", || portal.in_stage("JUNK").is_empty().then_some(()));
+    assert!(service.stop().contains("rules with events sweep once"));
+}

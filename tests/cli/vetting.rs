@@ -12,8 +12,8 @@ fn mistyped() -> String {
     JUNK.replace("{ stageId: JUNK }", "{ stageId: JUNK, ufCrm_1700000003: { ne: Y } }")
 }
 
-const MISTYPED: &str = "rules.yaml:5:1: error[wrong-type]: junk: `ufCrm_1700000003` holds yes or no in the portal, and is \
-                        compared with text: ne Y\n  help: write ufCrm_1700000003: false";
+const MISTYPED: &str = "rules.yaml:8:53: error[wrong-type]: junk: `ufCrm_1700000003` holds yes or no in the portal, and is \
+                        compared with text: ne Y";
 
 const CASES: &str = r#"now: 2026-06-01T00:00:00Z
 cases:
@@ -32,6 +32,7 @@ fn every_command_that_acts_refuses_what_the_portal_does_not_know() {
     ] {
         let ended = home.fails(2, args);
         assert!(ended.err.contains(MISTYPED), "{args:?}: {}", ended.err);
+        assert!(ended.err.contains("help: write ufCrm_1700000003: false"), "{args:?}: {}", ended.err);
     }
     assert!(portal.sandbox.stats().deletions.is_empty());
 }
@@ -45,17 +46,17 @@ fn a_protection_is_checked_and_told_with_its_line() {
     );
     let ended = Home::new(&portal, &rules).fails(2, &["check", "--online"]);
     assert!(
-        ended.err.contains("rules.yaml:5:1: error[wrong-type]: vip: `ufCrm_1700000002`"),
+        ended.err.contains("rules.yaml:6:32: error[wrong-type]: vip: `ufCrm_1700000002`"),
         "{}",
         ended.err
     );
     assert!(ended.err.contains("write the option's number: ufCrm_1700000002: 46"), "{}", ended.err);
     assert!(
-        ended.err.contains("rules.yaml:5:1: warning[unknown-source]: vip: the portal's list"),
+        ended.err.contains("rules.yaml:6:49: warning[unknown-source]: vip: the portal's list"),
         "{}",
         ended.err
     );
-    assert!(ended.err.contains("did you mean `CALLBACK`?"), "{}", ended.err);
+    assert!(ended.err.contains("did you mean `CALLBACK`"), "{}", ended.err);
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn a_reload_that_the_portal_refuses_leaves_the_old_rules_and_tells_everyone() {
     service.process.line("the rules were not reloaded");
     assert!(service.process.log().contains("error[unknown-stage]"), "{}", service.process.log());
     let (status, body) = http::get(service.admin, "/readyz");
-    assert!(status == 200 && body.contains("did you mean `JUNK`?"), "{status} {body}");
+    assert!(status == 200 && body.contains("did you mean `JUNK`"), "{status} {body}");
     assert!(http::get(service.admin, "/metrics").1.contains("janitor_rules_last_reload_successful 0"));
     home.write("rules.yaml", JUNK);
     home.ok(&["run", "junk", "--wait"]);
@@ -145,4 +146,58 @@ fn warnings_are_logged_at_start_and_at_reload() {
     service.process.line("rules reloaded");
     assert_eq!(warnings(&service.process.log()), 2 * at_start);
     service.stop();
+}
+
+const FIRST: &str = r#"version: 1
+timezone: Europe/Berlin
+protect:
+  - name: vip
+    match: { any: [ { assignedById: 1 }, { not: { ufCrm_1700000003: "Y" } } ] }
+rules:
+  - name: junk
+    schedule: "15 3 * * *"
+    match:
+      stageId:
+        in: [JUNK, junk, JUNKK]
+      ufCrm_170000000: { empty: true }
+  - name: old
+    schedule: "@daily"
+    match: { stageId: &lost Junk lead, ufCrm_1700000002: { in: [44, 99] } }
+    older_than: { field: ufCrm_1700000005, age: 90d }
+"#;
+
+const SECOND: &str = r#"version: 1
+timezone: Europe/Berlin
+rules:
+  - name: number
+    schedule: "@daily"
+    match:
+      not: { stageId: { ne: "77" } }
+      ufCrm_1700000001: { gt: 5, ne: "7" }
+      ufCrm_1700000000: { ne: 15 }
+      sourceId: CALLBCK
+"#;
+
+#[test]
+fn what_the_portal_does_not_know_is_shown_at_its_place_in_every_file() {
+    let portal = Portal::with_leads(0);
+    let home = Home::new(&portal, JUNK);
+    std::fs::create_dir(home.path("rules")).unwrap();
+    home.write("rules/a.yaml", FIRST);
+    home.write("rules/b.yaml", SECOND);
+    let ended = home.fails(2, &["check", "--online", "--rules", "rules"]);
+    let found = ended.err.find("rules/a.yaml").unwrap();
+    insta::assert_snapshot!("online", &ended.err[found..]);
+    let places: Vec<String> =
+        crate::home::objects(&home.fails(2, &["check", "--online", "--json", "--rules", "rules"]).out)
+            .iter()
+            .filter(|problem| problem["severity"] == "error")
+            .map(|problem| {
+                format!("{}:{}:{}", problem["file"].as_str().unwrap(), problem["line"], problem["column"])
+            })
+            .collect();
+    assert!(places.iter().all(|place| ended.err.contains(&format!("{place}: error["))), "{places:?}");
+    let start =
+        home.fails(2, &["serve", "--rules", "rules", "--listen", "127.0.0.1:0", "--admin-listen", "off"]);
+    assert!(places.iter().all(|place| start.err.contains(&format!("{place}: error["))), "{}", start.err);
 }

@@ -1,18 +1,22 @@
 //! The admin listener: who may ask, and what the pages say.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
-use b24_janitor::http::admin::{Admin, router};
+use b24_janitor::http::admin::{Admin, Order, router};
+use b24_janitor::http::attempts::{MAX_FAILURES, WINDOW};
+use b24_janitor::http::guard::SCRIPT_HEADER;
 use b24_janitor::http::health::{READY_TIMEOUT, Readiness, ReadyReport};
+use b24_janitor::http::sessions::LIFETIME;
 use b24_janitor::metrics::Metrics;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
-use crate::support::ask;
+use crate::support::{FORM, ask};
 
 fn admin() -> Admin {
     Admin {
@@ -22,6 +26,9 @@ fn admin() -> Admin {
         ready: readiness(true, "ready\n"),
         overview: Arc::new(|| async { Vec::new() }.boxed()),
         metrics: Metrics::new(),
+        reload: Arc::new(|| async { Ok(3) }.boxed()),
+        pause: Arc::new(|| async { Ok(()) }.boxed()),
+        resume: Arc::new(|| async { Ok(()) }.boxed()),
     }
 }
 
@@ -85,9 +92,9 @@ async fn the_page_escapes_what_it_shows_and_allows_nothing_active() {
     assert!(text.contains(">a &lt;b&gt;</th><td>&lt;script&gt;&quot;&#39;&amp;</td>"), "{text}");
     assert!(!text.contains("<script") && !text.contains("style="), "{text}");
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert_eq!(policy, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+    assert_eq!(policy, "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'");
     assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
-    assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+    assert_eq!(headers[header::REFERRER_POLICY], "same-origin");
     assert_eq!(headers[header::CACHE_CONTROL], "no-store");
 }
 
@@ -175,7 +182,189 @@ async fn there_is_nothing_else_and_no_other_method() {
         assert_eq!(local(&router, path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
     for path in ["/", "/metrics", "/readyz"] {
-        let post = Request::post(path).header(header::HOST, "localhost").body(Body::empty()).unwrap();
+        let post = Request::post(path)
+            .header(header::HOST, "localhost")
+            .header(SCRIPT_HEADER, "1")
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(ask(&router, post).await.0, StatusCode::METHOD_NOT_ALLOWED, "{path}");
     }
+}
+
+async fn reload(router: &Router, headers: &[(&str, &str)]) -> (StatusCode, String) {
+    let mut request = Request::post("/rules/reload").header("host", "localhost:8081");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let (status, _, text) = ask(router, request.body(Body::empty()).unwrap()).await;
+    (status, text)
+}
+
+#[tokio::test]
+async fn a_reload_says_how_many_rules_are_in_force_or_what_is_wrong() {
+    let script = [(SCRIPT_HEADER, "1")];
+    let fine = reload(&router(admin()), &script).await;
+    assert_eq!(fine, (StatusCode::OK, "rules reloaded: 3 rules in force\n".to_owned()));
+    let problems = || async { Err(vec!["rules.yaml:1:1: error[one]: x".to_owned(), "two".to_owned()]) };
+    let broken = router(Admin { reload: Arc::new(move || problems().boxed()), ..admin() });
+    let (status, text) = reload(&broken, &script).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(text, "not reloaded; the old rules stay in force:\nrules.yaml:1:1: error[one]: x\ntwo\n");
+    assert_eq!(local(&router(admin()), "/rules/reload").await.0, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_reload_needs_the_token_and_no_page_of_another_origin_can_ask_for_it() {
+    let locked = router(Admin { token: Some("s3cret".into()), ..admin() });
+    assert_eq!(reload(&locked, &[]).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(reload(&locked, &[("authorization", "Bearer s3cret")]).await.0, StatusCode::OK);
+    let open = router(admin());
+    assert_eq!(reload(&open, &[]).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(
+        reload(&open, &[(SCRIPT_HEADER, "1"), ("origin", "https://evil.example")]).await.0,
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(reload(&open, &[(SCRIPT_HEADER, "1")]).await.0, StatusCode::OK);
+}
+
+/// A request to a listener with the token `s3cret`, with headers and a form.
+async fn send(
+    router: &Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    form: &str,
+) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.header(header::CONTENT_TYPE, FORM);
+    ask(router, request.body(Body::from(form.to_owned())).unwrap()).await
+}
+
+/// Orders that are counted.
+fn counting() -> (Arc<AtomicUsize>, Router) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let pause: Order = Arc::new(move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        async { Ok(()) }.boxed()
+    });
+    (count, router(Admin { token: Some("s3cret".into()), pause, ..admin() }))
+}
+
+/// Signs in: the cookie, and the token of the page's forms.
+async fn sign_in(router: &Router) -> (String, String) {
+    let (status, headers, _) = send(router, "POST", "/login", &[], "token=s3cret").await;
+    assert_eq!(
+        (status, headers.get(header::LOCATION).unwrap().to_str().unwrap()),
+        (StatusCode::SEE_OTHER, "/")
+    );
+    let cookie = headers.get(header::SET_COOKIE).unwrap().to_str().unwrap();
+    for attribute in ["; HttpOnly", "; SameSite=Strict", "; Path=/", "; Max-Age=43200"] {
+        assert!(cookie.contains(attribute), "{cookie}");
+    }
+    assert!(!cookie.contains("s3cret") && !cookie.contains("Secure"), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let (status, _, page) = send(router, "GET", "/", &[("cookie", &cookie)], "").await;
+    assert_eq!(status, StatusCode::OK);
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    (cookie, csrf.to_owned())
+}
+
+#[tokio::test]
+async fn a_person_signs_in_pauses_and_signs_out() {
+    let (count, router) = counting();
+    let (status, headers, page) = send(&router, "GET", "/", &[("accept", "text/html,*/*")], "").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(page.contains("action=\"/login\"") && page.contains("type=\"password\""), "{page}");
+    assert!(headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Bearer"), "no dialog");
+    let (cookie, csrf) = sign_in(&router).await;
+    let browser =
+        [("cookie", cookie.as_str()), ("origin", "http://localhost"), ("sec-fetch-site", "same-origin")];
+    let form = format!("csrf={csrf}");
+    assert_eq!(send(&router, "POST", "/pause", &browser, &form).await.0, StatusCode::SEE_OTHER);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let (status, headers, _) = send(&router, "POST", "/logout", &browser, &form).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    assert!(headers[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+    assert_eq!(send(&router, "POST", "/pause", &browser, &form).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn nothing_is_changed_without_a_token_of_the_session_or_from_another_origin() {
+    let (count, router) = counting();
+    let (cookie, csrf) = sign_in(&router).await;
+    let (_, others) = sign_in(&router).await;
+    let cookie = ("cookie", cookie.as_str());
+    let good = format!("csrf={csrf}");
+    let refused = [
+        (vec![cookie], String::new()),
+        (vec![cookie], "csrf=".to_owned()),
+        (vec![cookie], format!("csrf={others}")),
+        (vec![cookie], format!("{good}&{good}")),
+        (vec![cookie, (SCRIPT_HEADER, "1")], String::new()),
+        (vec![cookie, ("origin", "http://evil.example")], good.clone()),
+        (vec![cookie, ("origin", "null")], good.clone()),
+        (vec![cookie, ("origin", "http://localhost:8082")], good.clone()),
+        (vec![cookie, ("sec-fetch-site", "cross-site")], good.clone()),
+        (vec![cookie, ("sec-fetch-site", "same-site")], good.clone()),
+        (vec![("authorization", "Basic YW55b25lOnMzY3JldA==")], good.clone()),
+    ];
+    for (headers, form) in refused {
+        let status = send(&router, "POST", "/pause", &headers, &form).await.0;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{headers:?} {form}");
+    }
+    let get = send(&router, "GET", "/pause", &[cookie], "").await.0;
+    assert_eq!(get, StatusCode::METHOD_NOT_ALLOWED);
+    let large = format!("{good}&x={}", "x".repeat(70_000));
+    assert_eq!(send(&router, "POST", "/pause", &[cookie], &large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(count.load(Ordering::SeqCst), 0);
+    let bearer = [("authorization", "Bearer s3cret")];
+    assert_eq!(send(&router, "POST", "/pause", &bearer, "").await.0, StatusCode::SEE_OTHER, "a script");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn without_a_token_forms_still_need_theirs() {
+    let router = router(admin());
+    assert_eq!(send(&router, "POST", "/pause", &[], "").await.0, StatusCode::FORBIDDEN);
+    let (_, _, page) = send(&router, "GET", "/", &[], "").await;
+    let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(send(&router, "POST", "/pause", &[], &format!("csrf={csrf}")).await.0, StatusCode::SEE_OTHER);
+    let script = [(SCRIPT_HEADER, "1")];
+    assert_eq!(send(&router, "POST", "/resume", &script, "").await.0, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_are_limited_and_who_is_signed_in_goes_on() {
+    let (_, router) = counting();
+    let (cookie, _) = sign_in(&router).await;
+    for guess in 0..MAX_FAILURES {
+        let status = send(&router, "POST", "/login", &[], &format!("token={guess}")).await.0;
+        assert_eq!(status, StatusCode::FORBIDDEN);
+    }
+    let right = send(&router, "POST", "/login", &[], "token=s3cret").await;
+    assert_eq!(
+        (right.0, right.1[header::RETRY_AFTER].to_str().unwrap()),
+        (StatusCode::TOO_MANY_REQUESTS, "60")
+    );
+    let bearer = [("authorization", "Bearer s3cret")];
+    assert_eq!(send(&router, "GET", "/metrics", &bearer, "").await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(send(&router, "GET", "/", &[("cookie", &cookie)], "").await.0, StatusCode::OK);
+    tokio::time::advance(WINDOW).await;
+    assert_eq!(send(&router, "GET", "/metrics", &bearer, "").await.0, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_expires_and_behind_https_its_cookie_is_secure() {
+    let (_, router) = counting();
+    let (cookie, _) = sign_in(&router).await;
+    tokio::time::advance(LIFETIME).await;
+    assert_eq!(send(&router, "GET", "/", &[("cookie", &cookie)], "").await.0, StatusCode::UNAUTHORIZED);
+    let https = [("x-forwarded-proto", "https")];
+    let (_, headers, _) = send(&router, "POST", "/login", &https, "token=s3cret").await;
+    assert!(headers[header::SET_COOKIE].to_str().unwrap().ends_with("; Secure"));
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use b24_janitor::http::attempts::MAX_FAILURES;
 use b24_janitor::http::listen::{self, Limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -120,19 +121,74 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_connection_over_the_limit_waits_for_a_place_and_then_is_served() {
-    let (_, router) = intake();
+async fn over_the_limit_the_connection_that_is_idle_for_the_longest_time_makes_room() {
+    let (told, router) = intake();
+    let limits = Limits { connections: 3, header_timeout: LONG };
+    let server = start(limits, router, LONG).await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut stream = send(server.address, HEALTH).await;
+        within_ten_seconds(stream.read_exact(&mut [0])).await.unwrap();
+        idle.push(stream);
+    }
+    // The first works again, so that the second is idle for the longest time now.
+    idle[0].write_all(HEALTH).await.unwrap();
+    let mut two_answers = vec![0; 200];
+    within_ten_seconds(idle[0].read_exact(&mut two_answers)).await.unwrap();
+    let answer = within_ten_seconds(exchange(server.address, &wire(EVENT))).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    within_ten_seconds(idle[1].read_to_end(&mut Vec::new())).await.unwrap();
+    for kept in [0, 2] {
+        idle[kept].write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut rest = String::new();
+        within_ten_seconds(idle[kept].read_to_string(&mut rest)).await.unwrap();
+        assert!(rest.contains("HTTP/1.1 200 "), "{kept}: {rest}");
+    }
+    assert_eq!(told.received().len(), 1);
+}
+
+#[tokio::test]
+async fn connections_at_work_are_never_shed_and_a_further_one_waits() {
+    let told = Told::default();
+    let mut gated = told.gated();
+    let router = told.router(&[TOKEN], gated.sink.clone());
     let limits = Limits { connections: 1, header_timeout: LONG };
     let server = start(limits, router, LONG).await;
-    let mut first = send(server.address, HEALTH).await;
-    let mut byte = [0];
-    within_ten_seconds(first.read_exact(&mut byte)).await.unwrap();
-
+    let mut first = send(server.address, &wire(EVENT)).await;
+    within_ten_seconds(gated.entered.recv()).await.unwrap();
     let mut second = send(server.address, HEALTH).await;
-    let early = tokio::time::timeout(Duration::from_millis(200), second.read_exact(&mut byte)).await;
+    let early = tokio::time::timeout(Duration::from_millis(200), second.read_exact(&mut [0])).await;
     assert!(early.is_err(), "served beyond the limit");
-    drop(first);
-    within_ten_seconds(second.read_exact(&mut byte)).await.unwrap();
+    gated.gate.notify_one();
+    assert!(drain(&mut first).await.starts_with("HTTP/1.1 200 "));
+    within_ten_seconds(second.read_exact(&mut [0])).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_guesses_tokens_loses_each_connection_and_valid_events_from_the_same_address_are_taken() {
+    let (told, router) = intake();
+    let server = start(Limits::default(), router, LONG).await;
+    let body = "event=ONCRMLEADADD&auth%5Bapplication_token%5D=guess";
+    let guess = format!(
+        "POST /bitrix24/events HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut patient = TcpStream::connect(server.address).await.unwrap();
+    let mut answers = Vec::new();
+    for _ in 0..MAX_FAILURES {
+        patient.write_all(guess.as_bytes()).await.unwrap();
+        let mut part = [0; 1024];
+        let read = within_ten_seconds(patient.read(&mut part)).await.unwrap();
+        answers.push(String::from_utf8_lossy(&part[..read]).into_owned());
+    }
+    assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 403 ") && !answer.contains("close")));
+    for _ in 0..3 {
+        let closed = within_ten_seconds(exchange(server.address, guess.as_bytes())).await;
+        assert!(closed.starts_with("HTTP/1.1 403 ") && closed.contains("connection: close"), "{closed}");
+        let valid = exchange(server.address, &wire(EVENT)).await;
+        assert!(valid.starts_with("HTTP/1.1 200 "), "{valid}");
+    }
+    assert_eq!(told.received().len(), 3);
 }
 
 #[tokio::test]

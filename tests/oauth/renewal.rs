@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use b24_janitor::clock::Clock;
 use b24_janitor::core::rule::PortalLimits;
-use b24_janitor::portal::{Access, CallError, Class, Portal, PortalOptions, Sent, Tokens};
+use b24_janitor::portal::{Access, CallError, Class, Portal, PortalOptions, Sent, Tokens, Transport};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::time::advance;
@@ -161,5 +161,31 @@ async fn a_renewal_is_the_documented_request_and_no_secret_is_shown_even_if_a_se
         // The server of this test logs what it receives; of ours not a letter may be there.
         let ours: Vec<&str> = text.lines().filter(|line| !line.contains("wiremock")).collect();
         assert!(!ours.join("\n").contains("s3cr3t"), "{}", ours.join("\n"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_part_of_a_documented_word_changes_no_meaning_and_is_hidden_elsewhere() {
+    for key in ["grant", "id", "invalid_grant", "e"] {
+        let body =
+            json!({ "error": "invalid_grant", "error_description": format!("a {key}-token of yours") });
+        let safe = Safe::default();
+        let mut options = application(safe.vault(), "https://portal.example");
+        options.client_secret = SecretString::from(key);
+        let router = always(fields(), (400, body.to_string()));
+        let portal = Portal::new(
+            Transport::InProcess(router),
+            PortalOptions {
+                access: Access::OAuth(options),
+                limits: PortalLimits::default(),
+                clock: clock(),
+                observer: None,
+                pace: None,
+            },
+        );
+        let error = portal.probe().await.unwrap_err();
+        assert_eq!((error.class, error.fault.code.as_str()), (Class::StopPortal, "invalid_grant"), "{key}");
+        assert!(error.remedy.contains("B24_OAUTH_REFRESH_TOKEN"), "{key}: {}", error.remedy);
+        assert!(error.fault.text.contains("***"), "{key}: {error}");
     }
 }

@@ -261,6 +261,9 @@ fn what_the_worker_has_or_may_have_deleted_cannot_be_cancelled() {
         settle(db, &again, id, back(90, false), 81);
         assert_eq!(jobs::cancel(db, id, t(82)).unwrap(), Cancel::Running, "it waits, and may be deleted");
         assert_eq!(jobs::spare_rule(db, "old-junk", "the rule is gone", t(82)).unwrap(), 0);
+        // A reading that shows it may be older than our own deletion.
+        assert!(!jobs::spare_waiting_of_lead(db, lead(1), "stageId is NEW", t(82)).unwrap());
+        assert_eq!(job(db, id).state, JobState::Waiting);
     });
 }
 

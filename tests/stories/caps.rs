@@ -224,3 +224,36 @@ async fn a_manual_run_that_fails_leaves_the_held_one_to_be_approved() {
     world.settled(HOUR).await;
     world.assert_only_deleted(&selected);
 }
+
+fn unsure(match_: &str) -> String {
+    capped("{ max_matches: 100000 }", "").replace("{ stageId: JUNK }", match_)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_could_judge_less_than_it_selects_is_held_from_fifty_undecidable_leads() {
+    // Only a lead that is finished has a `dateClosed`.
+    let blind = "{ stageId: [JUNK, NEW, IN_PROCESS], not: { dateClosed: { lt: 2000-01-01 } } }";
+    let world = World::new(500, &unsure(blind)).await;
+    let selected = world.sandbox.ids_where(junk).len() as u64;
+    let open = world.sandbox.ids_where(|lead| ["NEW", "IN_PROCESS"].contains(&&*lead.stage)).len() as u64;
+    assert!(open >= 50 && open > selected, "{open} {selected}");
+    let held = world.run("junk").await;
+    assert_eq!((held.state, held.undecidable, held.would_enqueue), (RunState::Held, open, selected));
+    let why = held.held_reason.unwrap();
+    assert!(why.starts_with(&format!("{open} leads can't be judged, more than the {selected}")), "{why}");
+    assert!(world.jobs().await.is_empty());
+    let (ctx, rules) = (world.engine().context(), world.engine().context().rules());
+    let plan = b24_janitor::engine::plan::plan(ctx, &rules, rules.rule("junk").unwrap(), false, |_| {})
+        .await
+        .unwrap();
+    assert_eq!(plan.held.as_deref(), Some(why.as_str()));
+
+    let few = World::new(60, &unsure(blind)).await;
+    let run = few.run("junk").await;
+    assert!((1..50).contains(&run.undecidable) && run.undecidable > run.would_enqueue);
+    assert_eq!(run.state, RunState::Enqueued);
+
+    let said = "{ stageId: [JUNK, NEW, IN_PROCESS], dateClosed: { empty: false }, not: { dateClosed: { lt: 2000-01-01 } } }";
+    let run = World::new(500, &unsure(said)).await.run("junk").await;
+    assert_eq!((run.state, run.undecidable, run.enqueued), (RunState::Enqueued, 0, selected));
+}

@@ -2,11 +2,12 @@
 
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::LeadEvent;
-use b24_janitor::sandbox::{Fault, Lead, Sandbox};
+use b24_janitor::sandbox::{Fault, Lead, Sandbox, SandboxOptions};
 use b24_janitor::store::control::{self, PortalStop};
 use b24_janitor::store::events::{self, NewEvent};
 use b24_janitor::store::jobs::JobState;
-use b24_janitor::store::runs::Trigger;
+use b24_janitor::store::runs::{Run, Trigger};
+use jiff::SignedDuration;
 
 use crate::world::*;
 
@@ -304,4 +305,50 @@ async fn events_whose_evaluation_failed_half_way_are_evaluated_without_a_restart
     world.settled(HOUR).await;
     assert!(!world.exists(spam), "its event was not forgotten");
     world.assert_only_deleted(&[spam]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_makes_rules_with_events_sweep_once_and_is_told_until_an_event_comes() {
+    let mut world = World::unstarted(
+        SandboxOptions { leads: 0, ..SandboxOptions::default() },
+        &listening("grace_period: 1h"),
+    );
+    world.guards.silence_alarm = Some(SignedDuration::from_hours(6));
+    world.start().await;
+    let lead = world.arrives(world.fresh("NEW"));
+    world.advance(5 * HOUR + MINUTE).await;
+    // The outgoing webhook is gone.
+    world.deafen();
+    moves(&world.sandbox, lead, "JUNK");
+    world.advance(HOUR / 2).await;
+    let by_event = |runs: Vec<Run>| runs.iter().filter(|run| run.trigger == Trigger::Event).count();
+    assert_eq!(by_event(world.runs().await), 0, "not silent for long enough");
+    assert_eq!(world.read(control::silent_since).await, None);
+    world.advance(HOUR).await;
+    let run = world.last_run().await;
+    assert_eq!((run.trigger, run.enqueued), (Trigger::Event, 1));
+    assert!(world.read(control::silent_since).await.is_some());
+    assert!(world.service().metrics.encode().contains("janitor_events_silent 1"));
+    world.advance(10 * HOUR).await;
+    world.assert_only_deleted(&[lead]);
+    world.restart().await;
+    world.advance(HOUR).await;
+    assert_eq!(by_event(world.runs().await), 1, "one silence is one sweep, over a restart too");
+
+    world.hear();
+    world.arrives(world.fresh("NEW"));
+    world.advance(2 * MINUTE).await;
+    assert_eq!(world.read(control::silent_since).await, None);
+    assert!(world.service().metrics.encode().contains("janitor_events_silent 0"));
+    world.deafen();
+    world.advance(7 * HOUR).await;
+    assert_eq!(by_event(world.runs().await), 2, "the next silence is another");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_alarm_silence_is_nothing() {
+    let world = World::new(0, &listening("grace_period: 1h")).await;
+    world.advance(30 * HOUR).await;
+    assert_eq!(world.read(control::silent_since).await, None);
+    assert!(world.runs().await.iter().all(|run| run.trigger == Trigger::Schedule));
 }

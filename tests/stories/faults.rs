@@ -223,3 +223,28 @@ async fn faults_make_no_storm_of_requests() {
     let most = calm * 12 / 10 + faults;
     assert!(requests <= most, "{requests} requests, {faults} of them struck; without faults {calm}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_portal_a_budget_or_a_person_is_not_taken_for_hung() {
+    // Ten minutes have 480 seconds for 320 deletions of 1.5 s: the lanes wait for the budget most of the time.
+    let options =
+        SandboxOptions { leads: 900, delete_seconds: 1.5, sleep_scale: 1.0, ..SandboxOptions::default() };
+    let world = World::with(options, &nightly()).await;
+    world.run("junk").await;
+    let alive = async |minutes: u32| {
+        for _ in 0..minutes {
+            world.advance(MINUTE).await;
+            assert_eq!(world.engine().context().overdue(), None);
+        }
+    };
+    alive(60).await;
+    // Each request runs into our timeout, and the pauses between the tries grow to hours.
+    world.sandbox.set_fault(Fault::new(FaultKind::Late { seconds: 200.0 }));
+    alive(5 * 60).await;
+    world.sandbox.clear_faults();
+    world.pause(true).await;
+    alive(60).await;
+    world.pause(false).await;
+    alive(3 * 60).await;
+    assert_eq!(world.counts().await.waiting, 0);
+}

@@ -9,6 +9,7 @@
     reason = "a test that can't go on has failed"
 )]
 
+mod agreement;
 mod answers;
 mod caps;
 mod changes;

@@ -16,7 +16,7 @@ use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::RuleSet;
 use b24_janitor::engine::evaluator::{self, Evaluated};
-use b24_janitor::engine::{Engine, EngineError, Parts, online};
+use b24_janitor::engine::{Engine, EngineError, Guards, Parts, online};
 use b24_janitor::metrics::Metrics;
 use b24_janitor::portal::{Access, CallError, Portal, PortalOptions, Transport};
 use b24_janitor::rules::{self, Input};
@@ -60,6 +60,8 @@ pub(crate) struct World {
     ear: Ear,
     known: BTreeSet<u32>,
     asks: bool,
+    /// What the next start keeps an eye on.
+    pub(crate) guards: Guards,
     _directory: tempfile::TempDir,
     _watchdog: mpsc::Sender<()>,
 }
@@ -128,6 +130,7 @@ impl World {
             ear,
             known,
             asks: false,
+            guards: Guards::default(),
             sandbox,
             _directory: directory,
             _watchdog: watch(),
@@ -160,6 +163,7 @@ impl World {
             None => Engine::start(parts, rules).await.unwrap(),
             Some(why) => Engine::start_unchecked(parts, rules, &why).await.unwrap(),
         };
+        let engine = engine.guarding(self.guards.clone());
         engine.spawn(LOOK_EVERY);
         *self.ear.lock().unwrap() = Some(listener(store.clone(), self.clock, metrics.clone()));
         self.service = Some(Service { engine, store, metrics });

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use super::{answering, html, id, ids, in_process, kind, limits, ok, portal_at, url, verdict};
+use super::{CODE, answering, html, id, ids, in_process, kind, limits, ok, portal_at, url, verdict};
 
 /// What a single deletion is answered: status, body, and what it is taken for with either method. A class with `?`
 /// means that the request may have been executed, one with `!` that it surely was not.
@@ -380,4 +380,23 @@ fn the_table_names_each_error_once_and_says_what_to_do() {
 fn a_fault_in_a_batch_has_a_remedy() {
     let fault = Fault::new("INVALID_CREDENTIALS", "x");
     assert!(b24_janitor::portal::remedy(&fault).contains("B24_WEBHOOK_URL"));
+}
+
+#[tokio::test]
+async fn a_webhooks_code_that_the_portal_repeats_is_shown_by_no_error() {
+    let halves = format!("{}\u{1}{}", &CODE[..5], &CODE[5..]);
+    let replies = [
+        ResponseTemplate::new(200).set_body_json(json!({ "result": CODE })),
+        ResponseTemplate::new(200).set_body_json(json!({ "result": { "x".repeat(75): CODE } })),
+        ResponseTemplate::new(400).set_body_json(json!({ "error": CODE, "error_description": "x" })),
+        ResponseTemplate::new(400).set_body_json(json!({ "error": "x", "error_description": halves })),
+        ResponseTemplate::new(200).set_body_raw("x", &format!("text/html; for={CODE}")),
+    ];
+    for reply in replies {
+        let server = answering("crm.lead.delete", reply).await;
+        let portal = portal_at(&server.uri(), DeleteMethod::Lead);
+        let permit = portal.permit(Work::Delete { leads: 1 }).await;
+        let answer = format!("{:?}", portal.delete_one(permit, id(7)).await);
+        assert!(answer.contains("***") && !answer.contains(&CODE[..6]), "{answer}");
+    }
 }

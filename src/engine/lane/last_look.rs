@@ -11,8 +11,9 @@ use tracing::warn;
 
 use super::super::context::EngineError;
 use super::super::settle::Settling;
-use super::{Batch, Doomed, FRESH, Judged, Lane, READ_FAILURES, Reading};
+use super::{Batch, Doomed, Judged, Lane, READ_FAILURES, Reading};
 use crate::core::decide::{LastLook, last_look};
+use crate::core::freshness::is_fresh;
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{Change, Fault, Outcome, Presence, finish_gone};
 use crate::core::rule::{KeepCopy, Rule};
@@ -22,27 +23,8 @@ use crate::store::events;
 use crate::store::jobs::{CopyToKeep, Job};
 use crate::store::protections::{self, LeadProtection};
 
-/// The oldest reading that a second question may give where the portal's lists are always slow.
-const SLOW_LIST: SignedDuration = SignedDuration::from_secs(15);
 /// A lead that alone can't be read waits this long before it is asked about again.
 const UNREADABLE_WAITS: SignedDuration = SignedDuration::from_hours(1);
-
-/// Whether a reading may still be acted on that the portal made at `at` or later and whose answer came at `answered_at`.
-/// The age counts from when the portal can have read it; a portal that is always slow, but not slower than [`SLOW_LIST`],
-/// is believed when the answer to a second question (`again`) has just come, or nothing would ever end. A clock that was
-/// set back makes nothing fresh.
-pub(in crate::engine) fn is_fresh(
-    at: Timestamp,
-    answered_at: Timestamp,
-    now: Timestamp,
-    again: bool,
-) -> bool {
-    let within = |since: Timestamp, most: SignedDuration| {
-        let age = now.duration_since(since);
-        !age.is_negative() && age <= most
-    };
-    within(at, FRESH) || (again && within(answered_at, FRESH) && within(at, SLOW_LIST))
-}
 
 impl Lane {
     /// Whether what was read may still be acted on.

@@ -1,7 +1,7 @@
 //! One lane of the worker: claims due jobs, reads their leads, judges them once more, keeps copies, deletes, settles.
 //! Up to eight lanes run side by side; each has at most one request in flight.
 //!
-//! Properties wanted: a lead is deleted only if it was read at most [`FRESH`] before its deletion was sent and its rule,
+//! Properties wanted: a lead is deleted only if it was read at most [`FRESH`](crate::core::freshness::FRESH) before its deletion was sent and its rule,
 //! as it stood at the sending, selected it then; every job claimed is settled or given back; nothing is sent that is not
 //! first recorded as sent.
 //!
@@ -16,8 +16,6 @@
 
 mod last_look;
 
-pub(super) use last_look::is_fresh;
-
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, error, warn};
 
 use super::context::{Context, EngineError};
+use super::pulse::Part;
 use super::settle::Settling;
 use crate::core::batch_size::{self, BatchSize};
 use crate::core::lead::{Lead, LeadId};
@@ -34,17 +33,22 @@ use crate::core::outcome::{Fault, Presence};
 use crate::core::rule::{Mode, Rule, RuleSet};
 use crate::portal::{BatchReply, BatchRequest, Permit, Work};
 use crate::store::jobs::{self, Claim, CopyToKeep, Job};
-use crate::store::{ClaimId, JobId};
+use crate::store::{ClaimId, JobId, Room};
 use crate::store::{control, events};
 
-/// A lead that was read longer ago than this is read again before it is deleted.
-pub const FRESH: SignedDuration = SignedDuration::from_secs(2);
 /// After this many failed reads in a row the pauses between them grow no more: about five minutes.
 const READ_FAILURES: u32 = 6;
 /// How long jobs that were claimed and read ahead wait for the next request's permission; then they are given back.
 const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a lane sleeps when nothing wakes it: a safety net, and how soon a day's cap is looked at again.
 const IDLE: SignedDuration = SignedDuration::from_secs(30);
+/// How often a lane that waits for the pace says that it lives.
+const STIRS_EVERY: Duration = Duration::from_secs(30);
+/// What a lane does between two signs of life takes no longer: a request of 75 s, or one that is tried patiently for ten
+/// minutes, after a wait for the portal's budget of ten minutes.
+const STEP_WITHIN: Duration = Duration::from_secs(25 * 60);
+/// How much longer than its sleep a lane may be silent.
+const WAKES_WITHIN: Duration = Duration::from_secs(60);
 /// How long a lane that could claim nothing of what is due asks for no place in the portal's bucket, whatever changes
 /// meanwhile: places that are taken for nothing are missing to others.
 const BARRED: SignedDuration = SignedDuration::from_secs(5);
@@ -115,12 +119,14 @@ impl Lane {
                 if let Err(error) = self.give_back(ahead.take()).await {
                     error!(%error, lane = self.index, "could not give back claimed jobs; the next start does it");
                 }
+                self.ctx.pulse.rest(self.part());
                 tokio::select! {
                     changed = rules.changed() => if changed.is_err() { self.ctx.stop.cancelled().await },
                     () = self.ctx.stop.cancelled() => {}
                 }
                 continue;
             }
+            self.stir();
             changes.borrow_and_update();
             unchecked.mark_unchanged();
             let turn = async {
@@ -137,6 +143,7 @@ impl Lane {
                 }
                 Ok(Turn::Idle(until)) => until,
                 Ok(Turn::Rest(until)) => {
+                    self.sleeps(until);
                     tokio::select! {
                         () = self.ctx.clock.sleep_until(until) => {}
                         () = self.ctx.stop.cancelled() => {}
@@ -152,6 +159,7 @@ impl Lane {
                     failures += 1;
                     error!(%error, lane = self.index, "the worker could not go on; trying again");
                     let at = self.ctx.retry_at(self.ctx.clock.now(), failures);
+                    self.sleeps(at);
                     tokio::select! {
                         () = self.ctx.clock.sleep_until(at) => {}
                         () = self.ctx.stop.cancelled() => {}
@@ -159,6 +167,7 @@ impl Lane {
                     continue;
                 }
             };
+            self.sleeps(until);
             tokio::select! {
                 _ = changes.changed() => {}
                 // What was barred may be claimed now.
@@ -167,6 +176,7 @@ impl Lane {
                 () = self.ctx.stop.cancelled() => {}
             }
         }
+        self.ctx.pulse.rest(self.part());
         let ended = async {
             self.give_back(ahead).await?;
             while let Some(batch) = self.take_over() {
@@ -177,6 +187,21 @@ impl Lane {
         if let Err(error) = ended.await {
             error!(%error, "could not give back claimed jobs; the next start does it");
         }
+    }
+
+    fn part(&self) -> Part {
+        Part::Lane(self.index)
+    }
+
+    /// A sign of life, before a step of the work.
+    fn stir(&self) {
+        self.ctx.pulse.beat(self.part(), STEP_WITHIN);
+    }
+
+    /// A sign of life, before a sleep.
+    fn sleeps(&self, until: Timestamp) {
+        let sleep = Duration::try_from(until.duration_since(self.ctx.clock.now())).unwrap_or_default();
+        self.ctx.pulse.beat(self.part(), sleep + WAKES_WITHIN);
     }
 
     /// Ends the claims that a failed turn left behind; those that were settled are none any more.
@@ -277,6 +302,9 @@ impl Lane {
         barred_until: Timestamp,
     ) -> Result<Option<Timestamp>, EngineError> {
         let now = self.ctx.clock.now();
+        if self.ctx.room() != Room::Enough {
+            return Ok(Some(idle));
+        }
         let next = self
             .ctx
             .store
@@ -312,16 +340,22 @@ impl Lane {
                 }
             }
         }
-        tokio::select! {
-            permit = self.ctx.portal.permit(Work::DeleteUpTo { leads: self.batch_size() }) => {
-                Ok(Some((permit, None)))
+        let permit = self.ctx.portal.permit(Work::DeleteUpTo { leads: self.batch_size() });
+        tokio::pin!(permit);
+        loop {
+            tokio::select! {
+                permit = &mut permit => return Ok(Some((permit, None))),
+                () = self.ctx.stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(STIRS_EVERY) => self.stir(),
             }
-            () = self.ctx.stop.cancelled() => Ok(None),
         }
     }
 
     /// Claims due jobs: those whose outcome is unknown and can now be read come first.
     async fn claim(&self, limit: usize) -> Result<Option<Batch>, EngineError> {
+        if self.ctx.room() != Room::Enough {
+            return Ok(None);
+        }
         let now = self.ctx.clock.now();
         let (rules, unchecked) = self.ctx.in_force();
         let cap = |rule: &Rule| match unchecked.contains(rule.name.as_str()) {
@@ -405,6 +439,7 @@ impl Lane {
     async fn work(&self, permit: Permit, mut batch: Batch) -> Result<Option<Batch>, EngineError> {
         let mut rereads = 0;
         let judged = loop {
+            self.stir();
             // As the rules stand now: they may have been reloaded while this batch waited for the pace.
             batch.rules = self.ctx.rules();
             // A reload that the portal could not be asked about: what it changed deletes nothing before it is checked.
@@ -453,7 +488,9 @@ impl Lane {
         for batch in &ahead {
             request = request.listing(&leads(&batch.claim.jobs));
         }
+        self.stir();
         let answer = self.ctx.portal.delete_batch(permit, &request).await;
+        self.stir();
         let settling = Settling { ctx: &self.ctx, batch: &batch, sent_at };
         match answer {
             Ok(mut reply) => {

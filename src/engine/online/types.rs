@@ -20,10 +20,20 @@ pub(super) enum Asked<'a> {
     Age,
 }
 
+/// The part of a condition that a message points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Field,
+    Test,
+    /// A value, counted from 0.
+    Value(usize),
+}
+
 /// What is wrong with what is asked, and what to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mismatch {
     pub code: &'static str,
+    pub part: Part,
     pub message: String,
     pub help: String,
 }
@@ -94,6 +104,7 @@ pub(super) fn mismatch(field: &FieldName, info: &FieldInfo, asked: Asked<'_>) ->
     if info.is_multiple && ordered && holds != Holds::Something {
         return Some(Mismatch {
             code: "wrong-operator",
+            part: Part::Test,
             message: format!("`{field}` holds several values, which have no order: {}", speaker.asked()),
             help: "a field of several values takes in, not_in, contains, starts_with, empty".to_owned(),
         });
@@ -131,7 +142,7 @@ impl Speaker<'_> {
             self.holds.words(),
             self.other()
         );
-        Some(Mismatch { code: "wrong-type", message, help })
+        Some(Mismatch { code: "wrong-type", part: Part::Value(0), message, help })
     }
 
     fn other(&self) -> String {
@@ -193,6 +204,9 @@ impl Speaker<'_> {
                 [one] => (yes_or_no(one.as_str()), *negated),
                 _ => (None, false),
             },
+            Some(Test::NumberIn { values, .. }) if values.iter().all(|one| matches!(*one, 0.0 | 1.0)) => {
+                return None;
+            }
             Some(Test::NumberIn { values, negated }) => match values.as_slice() {
                 [one] => (yes_or_no(&one.to_string()), *negated),
                 _ => (None, false),
@@ -238,9 +252,12 @@ impl Speaker<'_> {
                 #[expect(clippy::cast_precision_loss, reason = "ids are far below 2^53")]
                 let is_option =
                     |wanted: &f64| options.iter().any(|(id, _)| (*id as f64 - *wanted).abs() < 0.5);
-                let unknown = values.iter().find(|wanted| !options.is_empty() && !is_option(wanted))?;
+                let mut numbered = values.iter().enumerate();
+                let (index, unknown) =
+                    numbered.find(|(_, wanted)| !options.is_empty() && !is_option(wanted))?;
                 Some(Mismatch {
                     code: "unknown-option",
+                    part: Part::Value(index),
                     message: format!("`{field}` has no option {unknown}"),
                     help: format!("write the number of an option{known}"),
                 })
@@ -406,7 +423,12 @@ mod tests {
             ("boolean", text(&["Y"], false), "write ufCrm_1: true"),
             ("boolean", text(&["Y"], true), "write ufCrm_1: false"),
             ("boolean", text(&["no"], false), "write ufCrm_1: false"),
-            ("boolean", Test::NumberIn { values: vec![0.0], negated: true }, "write ufCrm_1: true"),
+            ("boolean", Test::NumberIn { values: vec![0.0], negated: true }, ""),
+            (
+                "boolean",
+                Test::NumberIn { values: vec![1.0, 2.0], negated: false },
+                "write ufCrm_1: true or ufCrm_1: false",
+            ),
             ("boolean", text(&["maybe"], false), "write ufCrm_1: true or ufCrm_1: false"),
             ("double", text(&["5.50"], true), "write it without quotes: ufCrm_1: { ne: 5.5 }"),
             ("integer", text(&["5", "6"], false), "write it without quotes: ufCrm_1: [5, 6]"),

@@ -3,13 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 
+use super::age::older_than;
 use super::reader::{Entry, Fields, Reader};
 use super::selection::conditions;
 use super::values::duplicate;
 use super::zone::{Zone, zone};
 use crate::core::age::Age;
 use crate::core::condition::Condition;
-use crate::core::field::{FieldKind, FieldName, UnknownField};
 use crate::core::lead::{LeadId, MAX_LEAD_ID};
 use crate::core::rule::{
     DeleteMethod, KeepCopy, LeadEvent, Limits, Mode, Place, PortalLimits, Protection, Rule, RuleName,
@@ -96,6 +96,8 @@ pub(super) fn protection(
     file_zone: &Zone,
 ) -> (Option<Named>, Option<Protection>) {
     let Some(fields) = reader.fields(node, Section::Protection) else { return (None, None) };
+    // What an entry with mistakes left behind is not this one's.
+    reader.take_spots();
     let name = fields.get("name").and_then(|entry| name(reader, entry));
     let ids = fields.get("ids").map(|entry| ids(reader, entry));
     let condition = fields
@@ -108,12 +110,14 @@ pub(super) fn protection(
         return (name, None);
     }
     let place = Place { line: reader.source.line(node.span.start), file: reader.source.file.clone() };
+    let spots = reader.take_spots();
     let read = || {
         Some(Protection {
             name: name.clone()?.0,
             ids: ids.unwrap_or(Some(BTreeSet::new()))?,
             condition: condition.map_or(Some(None), |read| read.map(Some))?,
             place,
+            spots,
         })
     };
     let protection = read();
@@ -136,6 +140,8 @@ pub(super) fn rule(
     let description = fields.get("description").map(|entry| {
         reader.text(entry.value, "describe the rule, or remove `description`").map(str::to_owned)
     });
+    // What an entry with mistakes left behind is not this one's.
+    reader.take_spots();
     let own_zone = fields.get("timezone").map(|entry| zone(reader, entry.value));
     let rule_zone = match own_zone {
         Some(own) => own.unwrap_or_else(Zone::placeholder),
@@ -149,6 +155,7 @@ pub(super) fn rule(
     let selection =
         fields.get("match").and_then(|entry| conditions(reader, entry.value, "match", &rule_zone));
     let older_than = fields.get("older_than").map(|entry| older_than(reader, entry.value));
+    let spots = reader.take_spots();
     let include_converted = fields.get("include_converted").map(|entry| reader.boolean(entry.value));
     let mode = mode(reader, &fields).unwrap_or(defaults.mode);
     let grace_period = age(reader, &fields, "grace_period").unwrap_or(defaults.grace_period);
@@ -173,6 +180,7 @@ pub(super) fn rule(
             keep_copy,
             limits,
             place: Place { file, line },
+            spots,
         })
     };
     let rule = read();
@@ -348,53 +356,4 @@ fn ids(reader: &mut Reader<'_>, entry: Entry<'_>) -> Option<BTreeSet<LeadId>> {
         }
     }
     whole.then_some(ids)
-}
-
-/// `older_than:`, an age of `createdTime` or of the field that it names.
-fn older_than(reader: &mut Reader<'_>, node: &Node) -> Option<Condition> {
-    if let Value::Map(_) = &node.value {
-        let fields = reader.fields(node, Section::OlderThan)?;
-        let field = fields.get("field").and_then(|entry| date_field(reader, entry));
-        let age = age(reader, &fields, "age");
-        return Some(Condition::OlderThan { field: field?, age: age? });
-    }
-    let age = reader.age(node)?;
-    // The table of fields has it; a name that it lacked would be refused here, not guessed.
-    let field = FieldName::parse("createdTime").ok()?;
-    Some(Condition::OlderThan { field, age })
-}
-
-fn date_field(reader: &mut Reader<'_>, entry: Entry<'_>) -> Option<FieldName> {
-    let some = "createdTime, updatedTime, movedTime, lastActivityTime";
-    let text = reader.text(entry.value, &format!("write a field with a date: {some}"))?;
-    let span = &entry.value.span;
-    let written = shown(text);
-    match FieldName::parse(text) {
-        Ok(field) => match field.kind() {
-            FieldKind::Time | FieldKind::Custom => return Some(field),
-            FieldKind::Id
-            | FieldKind::Stage
-            | FieldKind::Text
-            | FieldKind::Number
-            | FieldKind::Flag
-            | FieldKind::Reference => {
-                reader
-                    .error("wrong-field", span, format!("`{written}` holds no date"))
-                    .help(format!("fields with a date: {some}"));
-            }
-        },
-        Err(UnknownField::Classic(_, ours)) => {
-            reader
-                .error("classic-name", span, format!("rules do not use the name `{written}`"))
-                .help(format!("write `{ours}`"));
-        }
-        Err(UnknownField::Unknown(near)) => {
-            let help = match near.first() {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("fields with a date: {some}"),
-            };
-            reader.error("unknown-field", span, format!("a lead has no field `{written}`")).help(help);
-        }
-    }
-    None
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a rule set comes out only if no file has an error; nothing that could not be read is left out silently.
 
+mod age;
 mod cases;
 mod entries;
 mod reader;

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use crate::core::field::{FieldName, UnknownField};
+use crate::core::spots::{Spot, Spots};
 use crate::rules::diagnostic::{Diagnostic, Severity, Source, shown};
 use crate::rules::grammar::{self, Key, Kind, Section};
 use crate::rules::scalar::Meaning;
@@ -21,6 +22,7 @@ pub(super) struct Reader<'s> {
     /// The file.
     pub(super) source: &'s Source,
     found: Vec<Diagnostic>,
+    leaves: Vec<Spot>,
     not_shown: usize,
     /// Takes the help for a diagnostic that is not kept.
     discarded: Diagnostic,
@@ -55,7 +57,7 @@ impl<'s> Reader<'s> {
     /// Begins with a file.
     pub(super) fn new(source: &'s Source) -> Reader<'s> {
         let discarded = Diagnostic::about_file("not-shown", &source.file, "");
-        Reader { source, found: Vec::new(), not_shown: 0, discarded }
+        Reader { source, found: Vec::new(), leaves: Vec::new(), not_shown: 0, discarded }
     }
 
     /// What was found, in the order of the file.
@@ -71,6 +73,20 @@ impl<'s> Reader<'s> {
             self.found.push(more);
         }
         self.found
+    }
+
+    /// Notes where the leaf is written that was read last.
+    pub(super) fn spot(&mut self, field: &Node, test: &Node, value: &Node) {
+        let values = match &value.value {
+            Value::List(items) => distinct(items),
+            Value::Scalar(_) | Value::Map(_) => vec![value.span.clone()],
+        };
+        self.leaves.push(Spot { field: field.span.clone(), test: test.span.clone(), values });
+    }
+
+    /// The places of the leaves read since this was last asked.
+    pub(super) fn take_spots(&mut self) -> Spots {
+        Spots { text: self.source.text.clone(), leaves: std::mem::take(&mut self.leaves) }
     }
 
     /// Reports an error; the diagnostic takes help and a second place.
@@ -257,6 +273,16 @@ impl<'s> Reader<'s> {
         self.error("empty", &node.span, format!("the list of `{}` is empty", shown(name)))
             .help(format!("write at least one entry, or remove `{}`", shown(name)));
     }
+}
+
+/// The places of a list's values: one that is there twice is one value, at its first place.
+fn distinct(items: &[Node]) -> Vec<Range<usize>> {
+    let mut seen = std::collections::HashSet::new();
+    let first = |item: &&Node| match &item.value {
+        Value::Scalar(scalar) => seen.insert(scalar.text.to_lowercase()),
+        Value::List(_) | Value::Map(_) => true,
+    };
+    items.iter().filter(first).map(|item| item.span.clone()).collect()
 }
 
 /// What a part is, in words.

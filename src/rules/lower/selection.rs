@@ -66,7 +66,7 @@ fn nested(
             "not" => nested(reader, value, "not", zone, depth + 1)
                 .map(|parts| vec![Condition::Not(Box::new(together(parts)))]),
             _ => match field(reader, word, name) {
-                Some(field) => tests(reader, &field, value, zone),
+                Some(field) => tests(reader, &field, name, value, zone),
                 None => None,
             },
         };
@@ -154,10 +154,21 @@ fn special(word: &str) -> Option<String> {
 }
 
 /// The tests of one field: a bare value means `eq`, a list `in`, a map names operators that must all hold.
-fn tests(reader: &mut Reader<'_>, field: &FieldName, node: &Node, zone: &Zone) -> Option<Vec<Condition>> {
+fn tests(
+    reader: &mut Reader<'_>,
+    field: &FieldName,
+    field_name: &Node,
+    node: &Node,
+    zone: &Zone,
+) -> Option<Vec<Condition>> {
+    let noted = |reader: &mut Reader<'_>, operator, name, value| {
+        let read = test(reader, field, operator, name, value, zone)?;
+        reader.spot(field_name, name, value);
+        Some(read)
+    };
     let entries = match &node.value {
-        Value::Scalar(_) => return test(reader, field, Operator::Eq, node, node, zone).map(|one| vec![one]),
-        Value::List(_) => return test(reader, field, Operator::In, node, node, zone).map(|one| vec![one]),
+        Value::Scalar(_) => return noted(reader, Operator::Eq, node, node).map(|one| vec![one]),
+        Value::List(_) => return noted(reader, Operator::In, node, node).map(|one| vec![one]),
         Value::Map(entries) => entries,
     };
     if entries.is_empty() {
@@ -170,7 +181,7 @@ fn tests(reader: &mut Reader<'_>, field: &FieldName, node: &Node, zone: &Zone) -
     let mut whole = true;
     for (word, name, value) in reader.entries(entries) {
         let part = match Operator::parse(word) {
-            Some(operator) => test(reader, field, operator, name, value, zone),
+            Some(operator) => noted(reader, operator, name, value),
             None => {
                 unknown_operator(reader, field, word, name);
                 None

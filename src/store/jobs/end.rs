@@ -86,7 +86,8 @@ pub fn retry(db: &Connection, id: JobId, now: Timestamp) -> rusqlite::Result<Ret
     Ok(Retry::Requeued)
 }
 
-/// Spares the waiting job of a lead that a read has just shown not to match any more; says whether there was one.
+/// Spares the waiting job of a lead that a read has just shown not to match any more; says whether there was one. A job
+/// with an attempt of unknown outcome stays: the read may be older than our own deletion, and the copy is kept till then.
 pub fn spare_waiting_of_lead(
     db: &Connection,
     lead: LeadId,
@@ -94,7 +95,7 @@ pub fn spare_waiting_of_lead(
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     match live_job(db, lead)? {
-        Some(job) if job.state == JobState::Waiting => {
+        Some(job) if job.state == JobState::Waiting && !job.unknown_before => {
             finish(db, &job, Outcome::Spared, reason, now)?;
             Ok(true)
         }

@@ -17,7 +17,7 @@ pub const HELD_FOR: SignedDuration = SignedDuration::from_hours(24);
 const EXPIRED: &str = "approval_expired";
 
 /// The error of a held run that a later one replaced.
-const SUPERSEDED: &str = "superseded by a later run";
+pub const SUPERSEDED: &str = "superseded by a later run";
 
 /// What came of an approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
