@@ -8,7 +8,7 @@ mod files;
 mod outgoing;
 mod proposal;
 
-use PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
