@@ -82,7 +82,14 @@ def intake(stand, disk, rounds):
         stand.start()
         stored, sound = stand.stored()
         assert sound == "ok", sound
-        lost += len(acknowledged - stored)
+        missing = acknowledged - stored
+        if missing:
+            fresh = "a new" if number % 3 == 0 else "an older"
+            where = f"{len(missing & round_told)} of this round's {len(round_told)}"
+            print(f"round {number + 1}, {fresh} database: {sorted(missing)} are missing, {where}; stored up to {max(stored, default=0)}")
+        lost += len(missing)
+        # Counted once.
+        acknowledged -= missing
         assert stand.service.terminate() == 0, stand.service.log()
     return told, lost
 
