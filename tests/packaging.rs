@@ -46,12 +46,13 @@ fn the_unit_of_an_instance_is_that_of_the_service_but_for_its_places() {
 fn the_package_has_the_version_of_the_program_and_its_scripts_are_shell() {
     let first = file("packaging/debian/changelog").lines().next().unwrap().to_owned();
     assert!(first.starts_with(&format!("b24-janitor ({}-", env!("CARGO_PKG_VERSION"))), "{first}");
-    for script in ["packaging/debian/postinst", "packaging/debian/postrm", "packaging/image-root.sh"] {
-        // Where cargo-deb puts what starts and stops the units.
-        let has_place = file(script).contains("\n#DEBHELPER#\n");
-        assert_eq!(has_place, script.contains("/debian/"), "{script}");
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(script);
-        assert!(Command::new("sh").arg("-n").arg(path).status().unwrap().success(), "{script}");
+    for script in ["debian/postinst", "debian/postrm", "debian/config", "image-root.sh", "build-deb.sh"] {
+        let script = format!("packaging/{script}");
+        // Where cargo-deb puts what enables and stops the units.
+        let has_place = file(&script).contains("\n#DEBHELPER#\n");
+        assert_eq!(has_place, script.contains("/debian/post"), "{script}");
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(&script);
+        assert!(Command::new("bash").arg("-n").arg(path).status().unwrap().success(), "{script}");
     }
 }
 

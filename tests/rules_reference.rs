@@ -1,4 +1,6 @@
 //! `docs/rules.md` is the reference: its tables of keys are those of the program, and what it shows works.
+//! `docs/rules.ru.md` is its translation: the same tables, whose meanings alone are translated by hand, and the same
+//! examples.
 //!
 //! `UPDATE_DOCS=1 cargo test --test rules_reference` writes the tables anew.
 
@@ -12,6 +14,10 @@ use b24_janitor::rules::{self, Diagnostic, Input};
 
 fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md")
+}
+
+fn russian_path() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/rules.ru.md")
 }
 
 fn input(text: &str) -> Input {
@@ -72,6 +78,92 @@ fn the_tables_of_keys_are_those_of_the_program() {
     }
     let drifted: Vec<&str> = new.lines().filter(|line| !old.contains(line)).collect();
     assert_eq!(new, old, "run UPDATE_DOCS=1 cargo test --test rules_reference; new lines: {drifted:#?}");
+}
+
+fn takes_in_russian(kind: Kind) -> String {
+    match kind {
+        Kind::Name => "строчные латинские буквы, цифры, дефисы".to_owned(),
+        Kind::Text => "текст".to_owned(),
+        Kind::Whole { min, max } => format!("от {min} до {max}"),
+        Kind::Decimal { max } => format!("больше 0, не больше {max}"),
+        Kind::Age => "срок".to_owned(),
+        Kind::AgeOrNone => "срок, `none`".to_owned(),
+        Kind::Zone => "имя IANA".to_owned(),
+        Kind::Schedule => "[расписание](#расписания)".to_owned(),
+        Kind::Events => "список [событий](#события)".to_owned(),
+        Kind::Ids => "список id".to_owned(),
+        Kind::Match => "[условия](#условия)".to_owned(),
+        Kind::OlderThan => "срок или набор ключей".to_owned(),
+        Kind::DateField => "поле с датой".to_owned(),
+        Kind::Moment => "момент со смещением".to_owned(),
+        Kind::Lead => "поля со значениями".to_owned(),
+        Kind::Map(_) => "набор ключей".to_owned(),
+        Kind::List(_) => "список".to_owned(),
+        Kind::Version | Kind::Bool | Kind::OneOf(_) => takes(kind),
+    }
+}
+
+/// What the table that is there says of a key; the English words of a key that nobody has translated yet.
+fn translated(old: &str, key: &Key) -> String {
+    let row = old.lines().find(|line| line.starts_with(&format!("| `{}` |", key.name)));
+    let meaning =
+        row.and_then(|row| row.split(" | ").nth(2)).map(|cell| cell.split(" (по умолчанию").next().unwrap());
+    meaning.filter(|meaning| !meaning.trim().is_empty()).unwrap_or(key.doc).trim().to_owned()
+}
+
+fn russian_table(section: Section, old: &str) -> String {
+    let mut lines = vec![
+        "| ключ | принимает | что значит | пример | ошибка |".to_owned(),
+        "|---|---|---|---|---|".to_owned(),
+    ];
+    for key in section.keys() {
+        let required = if key.required { "**обязателен**, " } else { "" };
+        let default = key.default.map_or(String::new(), |value| format!(" (по умолчанию `{value}`)"));
+        let (takes, meaning) = (takes_in_russian(key.kind), translated(old, key));
+        let Key { name, example, mistake, .. } = key;
+        lines.push(format!(
+            "| `{name}` | {required}{takes} | {meaning}{default} | `{example}` | `{mistake}` |"
+        ));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn the_russian_tables_have_the_same_keys_values_and_examples() {
+    let old = fs::read_to_string(russian_path()).unwrap();
+    let mut new = old.clone();
+    for section in Section::ALL {
+        let (open, close) = (format!("<!-- keys: {} -->\n", section.noun()), "<!-- /keys -->");
+        let start = new.find(&open).unwrap_or_else(|| panic!("no table for {}", section.noun())) + open.len();
+        let end = start + new[start..].find(close).unwrap();
+        let table = russian_table(section, &new[start..end]);
+        new.replace_range(start..end, &format!("{table}\n"));
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(russian_path(), &new).unwrap();
+        return;
+    }
+    let drifted: Vec<&str> = new.lines().filter(|line| !old.contains(line)).collect();
+    assert_eq!(
+        new, old,
+        "run UPDATE_DOCS=1 cargo test --test rules_reference and translate what is new: {drifted:#?}"
+    );
+}
+
+/// Every fenced block in order, but for shell, whose comments are translated.
+fn examples(text: &str) -> Vec<&str> {
+    text.split("```").skip(1).step_by(2).filter(|block| !block.starts_with("sh\n")).collect()
+}
+
+/// Headings and examples follow each other as in the original; a part that is added there is missing here until it is
+/// translated.
+#[test]
+fn the_translation_has_the_parts_and_the_examples_of_the_original() {
+    let (english, russian) =
+        (fs::read_to_string(path()).unwrap(), fs::read_to_string(russian_path()).unwrap());
+    let parts = |text: &str| text.lines().filter(|line| line.starts_with("## ")).count();
+    assert_eq!(parts(&russian), parts(&english));
+    assert_eq!(examples(&russian), examples(&english));
 }
 
 /// A file in which this line stands in that section, with all that the section needs besides, and the line's number.

@@ -8,7 +8,7 @@ mod files;
 mod outgoing;
 mod proposal;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -145,7 +145,7 @@ async fn insist_on_scope(portal: &Portal, nothing: &RuleSet) -> Result<(), Failu
 
 async fn write_rules(
     out: Out,
-    file: &std::path::Path,
+    file: &Path,
     host: &str,
     found: &proposal::Found,
     args: &InitArgs,
@@ -200,7 +200,7 @@ async fn know_the_token(settings: &mut Settings, wanted: bool) -> Result<(), Fai
 }
 
 /// The files as they stand now, new or not, against the portal.
-async fn check(portal: &Portal, settings: &Settings, file: &std::path::Path) -> Result<(), Failure> {
+async fn check(portal: &Portal, settings: &Settings, file: &Path) -> Result<(), Failure> {
     let problems = |problems: Vec<rules::Diagnostic>| {
         Failure::Usage(problems.iter().map(|problem| problem.render(Out::color())).collect())
     };
@@ -221,13 +221,8 @@ async fn check(portal: &Portal, settings: &Settings, file: &std::path::Path) -> 
     }
 }
 
-fn tell_what_next(
-    out: Out,
-    settings: &Settings,
-    rules: &std::path::Path,
-    environment: &std::path::Path,
-) -> Result<(), Failure> {
-    let named = if settings.rules == std::path::Path::new("rules.yaml") {
+fn tell_what_next(out: Out, settings: &Settings, rules: &Path, environment: &Path) -> Result<(), Failure> {
+    let named = if settings.rules == Path::new("rules.yaml") {
         String::new()
     } else {
         format!(" --rules {}", rules.display())
@@ -239,8 +234,41 @@ fn tell_what_next(
         out.say(format!("  set -a; . {here}{}; set +a", environment.display()))?;
     }
     out.say(format!("  b24-janitor plan{named}     what each rule would delete now; deletes nothing"))?;
-    out.say(format!(
-        "  b24-janitor serve{named}    the service; every rule only plans until it says `mode: delete`"
-    ))?;
+    match unit_of(environment) {
+        Some(start) => out.say(format!("  {start}"))?,
+        None => out.say(format!("  b24-janitor serve{named}    the service"))?,
+    }
+    out.say("every rule only plans until it says `mode: delete`")?;
     Ok(())
+}
+
+/// How the service is started that the packaged units make of this environment file, if it is theirs.
+fn unit_of(environment: &Path) -> Option<String> {
+    let inside = environment.strip_prefix("/etc/b24-janitor").ok()?.to_str()?;
+    match inside.split('/').collect::<Vec<_>>().as_slice() {
+        ["environment"] => Some("systemctl start b24-janitor.socket b24-janitor.service".to_owned()),
+        [instance, "environment"] => Some(format!("systemctl enable --now b24-janitor@{instance}.service")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_packaged_units_are_named_for_their_own_files_only() {
+        let of = |path: &str| unit_of(Path::new(path));
+        assert_eq!(
+            of("/etc/b24-janitor/environment").as_deref(),
+            Some("systemctl start b24-janitor.socket b24-janitor.service")
+        );
+        assert_eq!(
+            of("/etc/b24-janitor/acme/environment").as_deref(),
+            Some("systemctl enable --now b24-janitor@acme.service")
+        );
+        for other in ["environment", "/etc/b24-janitor/settings", "/etc/b24-janitor/a/b/environment"] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 }
