@@ -203,6 +203,7 @@ impl Context {
                         tries, of = self.read_tries, "the portal did not answer a read; trying again"
                     );
                     tokio::select! {
+                        biased;
                         () = self.clock.sleep_until(at) => {}
                         () = self.stop.cancelled() => return Err(error),
                     }

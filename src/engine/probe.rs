@@ -24,6 +24,7 @@ pub(super) async fn run(ctx: Context) {
         }
         let next = ctx.clock.now().checked_add(LOOK_EVERY).unwrap_or(Timestamp::MAX);
         tokio::select! {
+            biased;
             () = ctx.clock.sleep_until(next) => {}
             () = ctx.stop.cancelled() => return,
         }

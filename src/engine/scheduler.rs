@@ -42,6 +42,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
         let look_again = now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
         let until = next.unwrap_or(look_again).min(look_again);
         tokio::select! {
+            biased;
             () = ctx.clock.sleep_until(until) => {}
             _ = rules_changed.changed() => {}
             _ = unchecked.changed() => {}

@@ -116,6 +116,7 @@ impl Lane {
                     error!(%error, lane = self.index, "could not give back claimed jobs; the next start does it");
                 }
                 tokio::select! {
+                    biased;
                     changed = rules.changed() => if changed.is_err() { self.ctx.stop.cancelled().await },
                     () = self.ctx.stop.cancelled() => {}
                 }
@@ -138,6 +139,7 @@ impl Lane {
                 Ok(Turn::Idle(until)) => until,
                 Ok(Turn::Rest(until)) => {
                     tokio::select! {
+                        biased;
                         () = self.ctx.clock.sleep_until(until) => {}
                         () = self.ctx.stop.cancelled() => {}
                     }
@@ -153,6 +155,7 @@ impl Lane {
                     error!(%error, lane = self.index, "the worker could not go on; trying again");
                     let at = self.ctx.retry_at(self.ctx.clock.now(), failures);
                     tokio::select! {
+                        biased;
                         () = self.ctx.clock.sleep_until(at) => {}
                         () = self.ctx.stop.cancelled() => {}
                     }
@@ -160,6 +163,7 @@ impl Lane {
                 }
             };
             tokio::select! {
+                biased;
                 _ = changes.changed() => {}
                 // What was barred may be claimed now.
                 _ = unchecked.changed() => barred_until = Timestamp::MIN,
@@ -304,6 +308,7 @@ impl Lane {
         if let Some(batch) = ahead {
             let leads = batch.claim.jobs.len();
             tokio::select! {
+                biased;
                 permit = self.ctx.portal.permit(Work::Delete { leads }) => return Ok(Some((permit, Some(batch)))),
                 () = tokio::time::sleep(AHEAD_PATIENCE) => self.give_back(Some(batch)).await?,
                 () = self.ctx.stop.cancelled() => {
@@ -313,6 +318,7 @@ impl Lane {
             }
         }
         tokio::select! {
+            biased;
             permit = self.ctx.portal.permit(Work::DeleteUpTo { leads: self.batch_size() }) => {
                 Ok(Some((permit, None)))
             }
