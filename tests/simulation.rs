@@ -17,7 +17,7 @@ const SEEDS: u64 = 300;
 fn in_every_simulated_week_all_promises_are_kept() {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let never = Arc::new(AtomicBool::new(false));
-    let summary = sim::pool::run(0, SEEDS, threads, &never, |_, _| ());
+    let summary = sim::pool::run(0, SEEDS, threads, 0, &never, |_, _| ());
     assert!(summary.failed.is_empty(), "{}", summary.text());
     assert_eq!(summary.seeds, SEEDS);
     let counts = &summary.counts;
@@ -31,9 +31,9 @@ fn in_every_simulated_week_all_promises_are_kept() {
 #[test]
 fn the_same_seed_gives_the_same_history() {
     for seed in 0..6 {
-        let (first, again) = (sim::live(seed), sim::live(seed));
+        let (first, again) = (sim::live(seed, 0), sim::live(seed, 0));
         assert_eq!(first.hash, again.hash, "seed {seed}");
         assert_eq!(first, again, "seed {seed}");
     }
-    assert_ne!(sim::live(0).hash, sim::live(1).hash);
+    assert_ne!(sim::live(0, 0).hash, sim::live(1, 0).hash);
 }

@@ -39,6 +39,9 @@ struct Args {
     /// Prints each seed's hash, to compare two runs
     #[arg(long)]
     hashes: bool,
+    /// Prints so many of the last lines of each seed's history
+    #[arg(long, default_value_t = 0)]
+    history: usize,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -52,10 +55,14 @@ fn main() -> anyhow::Result<ExitCode> {
         args.from,
         args.seeds,
         args.threads.unwrap_or(processors),
+        args.history,
         &stop,
         |report, summary| {
             if args.hashes {
                 bar.suspend(|| println!("{} {:016x}", report.seed, report.hash));
+            }
+            for line in &report.history {
+                bar.suspend(|| println!("{line}"));
             }
             bar.set_message(match summary.failed.len() {
                 0 => String::new(),

@@ -114,7 +114,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
             }
             Ok(false) => {
                 tries = 0;
-                ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX)
+                ctx.clock.now().checked_add(ctx.clock.idle(IDLE)).unwrap_or(Timestamp::MAX)
             }
             Err(EngineError::Stopping) => return,
             Err(error) => {

@@ -9,8 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::sim::spec::Spec;
 
-/// How many of the last lines a failure shows.
-const SHOWN: usize = 60;
+/// A line that is kept is at most so long; the hash is of the whole.
+const WIDTH: usize = 300;
 
 /// A request that deletes, as it left.
 pub(crate) struct Sent {
@@ -42,6 +42,8 @@ pub(crate) struct Ledger {
     /// Events that reached a listener, answered or not.
     pub(crate) delivered: u64,
     hash: u64,
+    /// How many of the last lines are kept.
+    pub(crate) shown: usize,
     lines: VecDeque<String>,
 }
 
@@ -50,9 +52,13 @@ impl Ledger {
         let mut hasher = DefaultHasher::new();
         (self.hash, at.as_nanosecond(), text).hash(&mut hasher);
         self.hash = hasher.finish();
-        if self.lines.len() >= SHOWN {
+        if self.shown == 0 {
+            return;
+        }
+        if self.lines.len() >= self.shown {
             self.lines.pop_front();
         }
+        let text: String = text.chars().take(WIDTH).collect();
         self.lines.push_back(format!("{at} {text}"));
     }
 
@@ -60,8 +66,9 @@ impl Ledger {
         self.hash
     }
 
-    pub(crate) fn tail(&self) -> String {
-        self.lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    /// The last lines.
+    pub(crate) fn tail(&self) -> Vec<String> {
+        self.lines.iter().cloned().collect()
     }
 
     pub(crate) fn note(&mut self, at: Timestamp, lead: Lead) {

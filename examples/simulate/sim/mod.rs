@@ -30,12 +30,12 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 /// At most so long between two things that happen.
 const PAUSE_SECONDS: u64 = 5 * 3600;
 
-/// Lives through one seed.
-pub(crate) fn live(seed: u64) -> Report {
+/// Lives through one seed; the last `shown` lines of its history are kept.
+pub(crate) fn live(seed: u64, shown: usize) -> Report {
     let lived = catch_unwind(AssertUnwindSafe(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         match runtime {
-            Ok(runtime) => runtime.block_on(story(seed)),
+            Ok(runtime) => runtime.block_on(story(seed, shown)),
             Err(error) => failed(seed, format!("no runtime: {error}")),
         }
     }));
@@ -47,7 +47,7 @@ pub(crate) fn live(seed: u64) -> Report {
 }
 
 fn failed(seed: u64, failure: String) -> Report {
-    Report { seed, hash: 0, counts: Counts::default(), failure: Some(failure) }
+    Report { seed, hash: 0, counts: Counts::default(), failure: Some(failure), history: Vec::new() }
 }
 
 fn portal(rng: &mut Rng, seed: u64) -> SandboxOptions {
@@ -67,7 +67,7 @@ fn portal(rng: &mut Rng, seed: u64) -> SandboxOptions {
     }
 }
 
-async fn story(seed: u64) -> Report {
+async fn story(seed: u64, shown: usize) -> Report {
     let mut rng = Rng::with_seed(seed);
     let options = portal(&mut rng, seed);
     let spec = Spec::random(&mut rng);
@@ -75,6 +75,7 @@ async fn story(seed: u64) -> Report {
         Ok(world) => world,
         Err(error) => return failed(seed, error),
     };
+    world.wire.ledger().shown = shown;
     world.skews = rng.u8(0..5) == 0;
     let mut seen = Seen::default();
     let lived = week(&mut world, &mut rng, &mut seen).await;
@@ -85,10 +86,9 @@ async fn story(seed: u64) -> Report {
     (counts.requests, counts.faults_struck) = (stats.requests, stats.faults);
     let ledger = world.wire.ledger();
     counts.events = ledger.heard.values().sum();
-    let failure = lived.err().map(|why| format!("{why}\nwhat happened last:\n{}", ledger.tail()));
-    let hash = ledger.hash();
+    let (hash, history) = (ledger.hash(), ledger.tail());
     drop(ledger);
-    Report { seed, hash, counts: world.counts.clone(), failure }
+    Report { seed, hash, counts: world.counts.clone(), failure: lived.err(), history }
 }
 
 async fn week(world: &mut World, rng: &mut Rng, seen: &mut Seen) -> Checked {

@@ -15,6 +15,7 @@ pub(crate) fn run(
     from: u64,
     count: u64,
     threads: usize,
+    shown: usize,
     stop: &Arc<AtomicBool>,
     mut told: impl FnMut(&Report, &Summary),
 ) -> Summary {
@@ -31,7 +32,7 @@ pub(crate) fn run(
                     return;
                 }
                 living.lock().unwrap_or_else(PoisonError::into_inner).push(seed);
-                let report = super::live(seed);
+                let report = super::live(seed, shown);
                 living.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != seed);
                 if sender.send(report).is_err() {
                     return;

@@ -53,8 +53,11 @@ pub(crate) struct Report {
     /// Of everything that was sent, answered and done, with its time.
     pub(crate) hash: u64,
     pub(crate) counts: Counts,
-    /// The promise that was broken, with what happened last.
+    /// The promise that was broken.
     pub(crate) failure: Option<String>,
+    /// What happened, line by line, as far as it was to be kept.
+    #[serde(skip)]
+    pub(crate) history: Vec<String>,
 }
 
 /// Many seeds.
@@ -100,7 +103,7 @@ impl Summary {
                 let _ = writeln!(text, "{} seeds failed: {:?}", self.failed.len(), self.failed.keys());
                 let _ = writeln!(
                     text,
-                    "seed {seed}: {failure}\nreplay it: cargo run --release --example simulate -- --seeds 1 --from {seed}"
+                    "seed {seed}: {failure}\nreplay it: cargo run --release --example simulate -- --seeds 1 --from {seed} --history 100"
                 );
             }
         }

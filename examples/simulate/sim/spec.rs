@@ -153,7 +153,7 @@ impl Spec {
         if rng.u8(0..6) == 0 {
             guards.push(Guard::Source("PARTNER"));
         }
-        Spec { rules, guards, concurrency: rng.u8(1..=8), item_method: rng.bool() }
+        Spec { rules, guards, concurrency: 1 + rng.u8(..8) % rng.u8(1..=8), item_method: rng.bool() }
     }
 
     /// What an administrator makes of it: one part is another.

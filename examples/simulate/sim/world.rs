@@ -30,7 +30,9 @@ use crate::sim::wires::{Wire, listener};
 /// When every simulation begins: a Monday.
 const START: &str = "2026-06-01T00:00:00Z";
 /// How often the service looks for the writes of other processes. Here everyone shares its store, hence seldom.
-const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(5);
+const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(10);
+/// How much longer than usual loops rest that have nothing to do.
+const LEISURE: i32 = 20;
 /// How long an orderly stop waits for requests in flight, as `serve` does.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -107,7 +109,7 @@ impl World {
     /// The clock of the service's machine.
     pub(crate) fn service_clock(&self) -> Clock {
         let base = self.clock.now().saturating_add(self.skew).unwrap_or(self.clock.now());
-        Clock::starting_at(base)
+        Clock::leisurely(base, LEISURE)
     }
 
     /// What the service's clock shows.

@@ -148,7 +148,7 @@ impl Lane {
                 Ok(Turn::Barred) => {
                     let now = self.ctx.clock.now();
                     barred_until = now.checked_add(BARRED).unwrap_or(Timestamp::MAX);
-                    now.checked_add(IDLE).unwrap_or(Timestamp::MAX)
+                    now.checked_add(self.ctx.clock.idle(IDLE)).unwrap_or(Timestamp::MAX)
                 }
                 Err(error) => {
                     failures += 1;
@@ -248,7 +248,7 @@ impl Lane {
         if let Some(batch) = &mut ahead {
             self.trim(batch).await?;
         }
-        let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
+        let idle = self.ctx.clock.now().checked_add(self.ctx.clock.idle(IDLE)).unwrap_or(Timestamp::MAX);
         let rest = self.resting_until();
         if ahead.is_none() && rest > self.ctx.clock.now() {
             return Ok(Turn::Rest(rest));
