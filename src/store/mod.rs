@@ -32,7 +32,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::watch;
 
 pub use error::StoreError;
 pub use ids::{ClaimId, EventId, JobId, NotAnId, RunId};
@@ -72,7 +74,7 @@ pub struct Store {
 
 struct Inner {
     threads: Runner,
-    changes: watch::Sender<u64>,
+    changes: Arc<watch::Sender<u64>>,
     /// The last `PRAGMA data_version` that the writing connection reported.
     data_version: AtomicI64,
 }
@@ -113,10 +115,10 @@ impl Store {
         let db = open::open_writer(path, options.create)?;
         let version =
             data_version(&db).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
-        let changes = watch::Sender::new(0);
+        let changes = Arc::new(watch::Sender::new(0));
         let threads = match options.threads {
             Threads::Inline => Runner::Inline(Mutex::new(Some(db)), Mutex::default()),
-            Threads::Own => start_threads(path, db, changes.clone())?,
+            Threads::Own => start_threads(path, db, Arc::clone(&changes))?,
         };
         Ok(Store { inner: Arc::new(Inner { threads, changes, data_version: AtomicI64::new(version) }) })
     }
@@ -252,7 +254,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn start_threads(path: &Path, db: Connection, changes: watch::Sender<u64>) -> Result<Runner, OpenError> {
+fn start_threads(path: &Path, db: Connection, changes: Arc<watch::Sender<u64>>) -> Result<Runner, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let (writes, write_queue) = mpsc::channel(writer::WRITE_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);

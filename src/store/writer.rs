@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::watch;
 use tokio::time::Instant;
 
 use super::error::StoreError;
@@ -71,7 +73,7 @@ pub(super) fn guarded<T>(
 }
 
 /// The thread: until it is closed or nobody can send any more.
-pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: watch::Sender<u64>) {
+pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: Arc<watch::Sender<u64>>) {
     while let Some(message) = queue.blocking_recv() {
         let mut closing = false;
         match message {
