@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::sandbox::Deletion;
 use b24_janitor::store::jobs::{self, Job, JobFilter};
-use b24_janitor::store::runs::{self, RunFilter, RunState};
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 
@@ -195,21 +194,22 @@ impl World {
     }
 
     async fn check_sums(&self, seen: &Seen) -> Checked {
-        let filter = RunFilter { limit: 100_000, ..RunFilter::default() };
-        let both = self.read(move |db| Ok((runs::list(db, &filter)?, jobs::counts(db)?))).await?;
-        let Some((runs, counts)) = both else { return Ok(()) };
-        let mut by_run: BTreeMap<i64, u64> = BTreeMap::new();
-        for job in seen.jobs.values() {
-            *by_run.entry(job.run_id.0).or_default() += 1;
-        }
-        for run in &runs {
-            let jobs = by_run.get(&run.id.0).copied().unwrap_or(0);
-            let sum = run.protected + run.already_waiting + run.enqueued;
-            let wanted = if run.state == RunState::Enqueued { run.enqueued } else { 0 };
-            let adds_up = run.state != RunState::Enqueued || run.matched == sum;
-            if !adds_up || jobs != wanted {
-                return Err(format!("the numbers of a run don't add up, {jobs} jobs: {run:?}"));
-            }
+        const WRONG: &str = "SELECT id, state, matched FROM runs
+            WHERE state = 'enqueued' AND matched <> protected + already_waiting + enqueued
+            OR (SELECT count(*) FROM jobs WHERE run_id = runs.id) <> iif(state = 'enqueued', enqueued, 0) LIMIT 1";
+        let both = self
+            .read(|db| {
+                let row = |row: &rusqlite::Row<'_>| {
+                    let state = row.get::<_, String>(1)?;
+                    Ok(format!("run {}, {state}, of {} leads", row.get::<_, i64>(0)?, row.get::<_, i64>(2)?))
+                };
+                let wrong = db.prepare_cached(WRONG)?.query_map([], row)?.next().transpose()?;
+                Ok((wrong, jobs::counts(db)?))
+            })
+            .await?;
+        let Some((wrong, counts)) = both else { return Ok(()) };
+        if let Some(run) = wrong {
+            return Err(format!("the numbers of a run don't add up: {run}"));
         }
         let rows = seen.jobs.len() as u64;
         let ended =

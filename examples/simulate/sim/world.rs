@@ -30,9 +30,9 @@ use crate::sim::wires::{Wire, listener};
 /// When every simulation begins: a Monday.
 const START: &str = "2026-06-01T00:00:00Z";
 /// How often the service looks for the writes of other processes. Here everyone shares its store, hence seldom.
-const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(10);
+const LOOK_EVERY: SignedDuration = SignedDuration::from_mins(30);
 /// How much longer than usual loops rest that have nothing to do.
-const LEISURE: i32 = 20;
+const LEISURE: i32 = 60;
 /// How long an orderly stop waits for requests in flight, as `serve` does.
 const GRACE: Duration = Duration::from_secs(30);
 
