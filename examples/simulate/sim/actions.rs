@@ -47,6 +47,8 @@ impl World {
             }
             32..=34 => self.approve(rng.u8(0..5) > 0).await?,
             35 | 36 => self.cancel(rng).await?,
+            38 => self.rush(rng).await?,
+            39 => self.refuse(rng).await?,
             37 => self.retry().await?,
             _ => {}
         }
@@ -101,6 +103,54 @@ impl World {
             self.sandbox.colleague_delete(lead.id);
             self.wire.line(&format!("a colleague deleted lead {}", lead.id));
         }
+    }
+
+    /// What rules select, and their runs.
+    async fn drain(&mut self) -> Checked {
+        let names: Vec<&str> = self.spec.rules.iter().map(|rule| rule.name).collect();
+        for name in names {
+            self.run(name).await?;
+        }
+        self.approve(true).await
+    }
+
+    /// Colleagues work on the very leads that are being deleted, and no event tells of it.
+    async fn rush(&mut self, rng: &mut Rng) -> Checked {
+        let before = self.set_weather([10, 0, 0]);
+        self.drain().await?;
+        for _ in 0..rng.u8(5..40) {
+            if self.is_dead() {
+                break;
+            }
+            let ids = self.sandbox.ids_where(|lead| matches!(&*lead.stage, "JUNK" | "7" | "PROCESSED"));
+            for _ in 0..rng.u8(0..4) {
+                let Some(id) = rng.choice(&ids) else { break };
+                self.change(*id, |lead| lead.stage = "IN_PROCESS".into());
+            }
+            self.advance(Duration::from_millis(rng.u64(20..1500))).await;
+        }
+        self.set_weather(before);
+        Ok(())
+    }
+
+    /// For a while the database refuses to settle, as a full disk does in the middle of a turn.
+    async fn refuse(&mut self, rng: &mut Rng) -> Checked {
+        let trigger = match rng.bool() {
+            true => {
+                "CREATE TRIGGER refuse BEFORE UPDATE ON jobs WHEN NEW.state = 'done'
+                 BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            }
+            false => {
+                "CREATE TRIGGER refuse BEFORE INSERT ON attempts BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            }
+        };
+        self.wire.line("the database refuses");
+        self.write(move |db| db.execute_batch(trigger)).await?;
+        self.drain().await?;
+        self.advance(Duration::from_millis(rng.u64(10..90_000))).await;
+        self.write(|db| db.execute_batch("DROP TRIGGER IF EXISTS refuse")).await?;
+        self.wire.line("the database works again");
+        Ok(())
     }
 
     fn rights(&mut self, rng: &mut Rng) {
@@ -166,9 +216,14 @@ impl World {
         self.sandbox.set_fault(fault);
     }
 
+    pub(crate) fn set_weather(&self, weather: [u8; 3]) -> [u8; 3] {
+        let mut now = self.wire.weather.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::replace(&mut *now, weather)
+    }
+
     fn weather(&mut self, rng: &mut Rng) {
         let weather = if rng.bool() { [0, 0, 0] } else { [rng.u8(0..=10), rng.u8(0..5), rng.u8(0..5)] };
-        *self.wire.weather.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = weather;
+        self.set_weather(weather);
         self.wire.line(&format!("weather of events {weather:?}"));
     }
 

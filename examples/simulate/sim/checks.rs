@@ -181,7 +181,7 @@ impl World {
                 return Err(format!("job {id} says that we deleted the lead, and nothing was sent: {job:?}"));
             }
             // An attempt that was recorded and never left, in a crash, counts as ours: nobody can tell.
-            if job.outcome == Some(Outcome::AlreadyGone) && self.ours(job.lead_id.get()) {
+            if job.outcome == Some(Outcome::AlreadyGone) && self.ours(job) {
                 return Err(format!("job {id} says that the lead was gone, and we deleted it: {job:?}"));
             }
         }
@@ -189,8 +189,14 @@ impl World {
         Ok(())
     }
 
-    fn ours(&self, lead: u32) -> bool {
-        self.sandbox.stats().deletions.iter().any(|gone| gone.id == lead && gone.by != "colleague")
+    /// Whether we deleted the lead since it has this job. (A run that was held meanwhile may enqueue what another
+    /// rule has deleted.)
+    fn ours(&self, job: &Job) -> bool {
+        let lead = job.lead_id.get();
+        let since = |at: Timestamp| at.saturating_add(self.skew).is_ok_and(|at| at >= job.created_at);
+        let deletions = self.sandbox.stats().deletions;
+        !self.skews
+            && deletions.iter().any(|gone| gone.id == lead && gone.by != "colleague" && since(gone.at))
     }
 
     async fn check_sums(&self, seen: &Seen) -> Checked {

@@ -22,7 +22,7 @@ impl World {
         self.wire.line("the end of all faults");
         self.sandbox.clear_faults();
         self.permit_all();
-        *self.wire.weather.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = [0, 0, 0];
+        self.set_weather([0, 0, 0]);
         self.kill().await;
         self.dies_at = 0;
         self.start().await?;

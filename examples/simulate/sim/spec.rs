@@ -67,6 +67,7 @@ pub(crate) struct Spec {
     pub(crate) rules: Vec<RuleSpec>,
     pub(crate) guards: Vec<Guard>,
     concurrency: u8,
+    burst: u32,
     item_method: bool,
 }
 
@@ -153,7 +154,13 @@ impl Spec {
         if rng.u8(0..6) == 0 {
             guards.push(Guard::Source("PARTNER"));
         }
-        Spec { rules, guards, concurrency: 1 + rng.u8(..8) % rng.u8(1..=8), item_method: rng.bool() }
+        Spec {
+            rules,
+            guards,
+            concurrency: 1 + rng.u8(..8) % rng.u8(1..=8),
+            burst: if rng.bool() { 50 } else { rng.u32(1..6) },
+            item_method: rng.bool(),
+        }
     }
 
     /// What an administrator makes of it: one part is another.
@@ -195,8 +202,8 @@ impl Spec {
     pub(crate) fn yaml(&self) -> String {
         let method = if self.item_method { "crm.item.delete" } else { "crm.lead.delete" };
         let mut text = format!(
-            "version: 1\ntimezone: Etc/UTC\nportal: {{ concurrency: {}, delete_method: {method} }}\n",
-            self.concurrency
+            "version: 1\ntimezone: Etc/UTC\nportal: {{ concurrency: {}, burst: {}, delete_method: {method} }}\n",
+            self.concurrency, self.burst
         );
         if !self.guards.is_empty() {
             text.push_str("protect:\n");

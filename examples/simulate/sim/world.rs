@@ -132,6 +132,8 @@ impl World {
         let options = OpenOptions { threads: Threads::Inline, create: true };
         let store =
             Store::open(&self.file, options).map_err(|error| format!("the file can't be opened: {error}"))?;
+        let mended = store.write(|db| db.execute_batch("DROP TRIGGER IF EXISTS refuse")).await;
+        mended.map_err(|error| format!("the file can't be written: {error}"))?;
         let dead = Arc::new(AtomicBool::new(false));
         let stop: Arc<Mutex<Option<CancellationToken>>> = Arc::default();
         self.arm(&store, &dead, &stop);
