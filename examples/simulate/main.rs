@@ -39,6 +39,9 @@ struct Args {
     /// Prints each seed's hash, to compare two runs
     #[arg(long)]
     hashes: bool,
+    /// Ends with the first seed that fails
+    #[arg(long)]
+    fail_fast: bool,
     /// Prints so many of the last lines of each seed's history
     #[arg(long, default_value_t = 0)]
     history: usize,
@@ -60,6 +63,9 @@ fn main() -> anyhow::Result<ExitCode> {
         |report, summary| {
             if args.hashes {
                 bar.suspend(|| println!("{} {:016x}", report.seed, report.hash));
+            }
+            if args.fail_fast && report.failure.is_some() {
+                stop.store(true, Ordering::SeqCst);
             }
             for line in &report.history {
                 bar.suspend(|| println!("{line}"));

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
+use tower::ServiceExt;
+
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::engine::evaluator::{self, Evaluated};
 use b24_janitor::sandbox::{Fault, FaultKind, Lead};
@@ -20,7 +24,9 @@ impl World {
         self.counts.steps += 1;
         match rng.u8(0..40) {
             0..=9 => self.colleagues(rng),
-            10..=12 => self.arrivals(rng),
+            10 | 11 => self.arrivals(rng),
+            12 if self.shared => self.others(rng).await,
+            12 => self.arrivals(rng),
             13 => self.leave(rng),
             14 => self.rights(rng),
             15..=19 => self.fault(rng),
@@ -153,8 +159,21 @@ impl World {
         Ok(())
     }
 
+    /// Other programs at the same address, which know no pace.
+    async fn others(&self, rng: &mut Rng) {
+        let router = self.sandbox.router();
+        for _ in 0..rng.u8(1..60) {
+            let path = format!("{}profile", self.sandbox.webhook_path());
+            if let Ok(request) = Request::post(path).body(Body::empty()) {
+                let Ok(_answer) = router.clone().oneshot(request).await;
+            }
+        }
+        self.wire.line("others asked the portal");
+    }
+
     fn rights(&mut self, rng: &mut Rng) {
-        let Some(lead) = self.some_lead(rng) else { return };
+        let dead = self.sandbox.ids_where(|lead| matches!(&*lead.stage, "JUNK" | "7"));
+        let Some(lead) = rng.choice(&dead).and_then(|id| self.sandbox.lead(*id)) else { return };
         match rng.u8(0..4) {
             0 => self.sandbox.deny(lead.id),
             1 => self.sandbox.hide(lead.id),

@@ -15,6 +15,8 @@ use crate::sim::world::{Checked, World};
 const FRESH: SignedDuration = SignedDuration::from_millis(2010);
 /// The same for a portal whose lists are always slow.
 const SLOW: SignedDuration = SignedDuration::from_millis(15_010);
+/// The time that the daily cap counts, but for how long a request may be under way.
+const DAY: SignedDuration = SignedDuration::from_secs(24 * 3600 - 120);
 /// How soon `pause` acts.
 const PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
@@ -24,8 +26,8 @@ pub(crate) struct Seen {
     deletions: usize,
     sent: usize,
     jobs: BTreeMap<i64, Job>,
-    /// Deletions that the database could not yet be asked about.
-    pub(crate) of_rule: BTreeMap<String, Vec<Timestamp>>,
+    /// When each rule deleted.
+    of_rule: BTreeMap<String, Vec<Timestamp>>,
 }
 
 impl Seen {
@@ -54,7 +56,7 @@ impl World {
 
     fn check_limits(&self) -> Checked {
         let stats = self.sandbox.stats();
-        if !self.skews && (stats.refused_503, stats.refused_429) != (0, 0) {
+        if !self.skews && !self.shared && (stats.refused_503, stats.refused_429) != (0, 0) {
             return Err(format!(
                 "the portal refused for our pace: {} times 503, {} times 429",
                 stats.refused_503, stats.refused_429
@@ -91,10 +93,10 @@ impl World {
             let rule = self
                 .read(move |db| {
                     db.query_row(
-                        "SELECT rule FROM jobs JOIN attempts ON job_id = jobs.id WHERE lead_id = ?1
+                        "SELECT rule, created_at, grace_seconds FROM jobs JOIN attempts ON job_id = jobs.id WHERE lead_id = ?1
                          ORDER BY attempts.id DESC LIMIT 1",
                         [lead],
-                        |row| row.get::<_, String>(0),
+                        |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)),
                     )
                     .map(Some)
                     .or_else(|error| match error {
@@ -104,11 +106,19 @@ impl World {
                 })
                 .await?
                 .flatten();
-            let Some(rule) = rule else {
+            let Some((rule, created, grace)) = rule else {
                 return Err(format!("lead {lead} was deleted and no job has an attempt at it"));
             };
+            let waited = gone.at.as_millisecond() - created;
+            if !self.skews && waited < grace * 1000 {
+                return Err(format!(
+                    "lead {lead} was deleted after {waited} ms, before its grace period of {grace} s"
+                ));
+            }
             self.check_deletion(gone, &rule)?;
-            seen.of_rule.entry(rule).or_default().push(gone.at);
+            let of_rule = seen.of_rule.entry(rule.clone()).or_default();
+            of_rule.push(gone.at);
+            self.check_day(of_rule, &rule)?;
         }
         Ok(())
     }
@@ -153,6 +163,24 @@ impl World {
             versions.iter().rev().take(3).collect::<Vec<_>>(),
             rules.join("\n")
         ))
+    }
+
+    /// No rule deleted more in 24 hours than it ever was allowed to in that time.
+    fn check_day(&self, deletions: &[Timestamp], name: &str) -> Checked {
+        let Some(last) = deletions.last() else { return Ok(()) };
+        let from = last.saturating_sub(DAY).unwrap_or(Timestamp::MIN);
+        let count = deletions.iter().filter(|at| **at > from).count();
+        let ledger = self.wire.ledger();
+        let in_force = ledger.versions.iter().filter(|version| version.until >= from);
+        let cap = in_force.filter_map(|version| version.spec.rule(name)).map(|rule| rule.per_day).max();
+        let cap = cap.and_then(|cap| usize::try_from(cap).ok()).unwrap_or(0);
+        // Deletions of one batch have one time in the books and several at the portal.
+        if !self.skews && count > cap {
+            return Err(format!(
+                "rule {name} deleted {count} leads in the 24 hours to {last}, and may {cap}"
+            ));
+        }
+        Ok(())
     }
 
     /// A job that is done stays so, and no job turns into another.

@@ -77,6 +77,7 @@ async fn story(seed: u64, shown: usize) -> Report {
     };
     world.wire.ledger().shown = shown;
     world.skews = rng.u8(0..5) == 0;
+    world.shared = rng.u8(0..5) == 0;
     let mut seen = Seen::default();
     let lived = week(&mut world, &mut rng, &mut seen).await;
     let stats = world.sandbox.stats();

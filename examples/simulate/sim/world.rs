@@ -56,6 +56,8 @@ pub(crate) struct World {
     pub(crate) skew: SignedDuration,
     /// Whether that may change.
     pub(crate) skews: bool,
+    /// Whether others use the portal from the same address.
+    pub(crate) shared: bool,
     pub(crate) counts: Counts,
     pub(crate) service: Option<Service>,
     /// The next process dies at its commit of this number; 0 never.
@@ -96,6 +98,7 @@ impl World {
             spec,
             skew: SignedDuration::ZERO,
             skews: false,
+            shared: false,
             counts: Counts::default(),
             service: None,
             dies_at: 0,
