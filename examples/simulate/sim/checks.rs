@@ -26,6 +26,8 @@ pub(crate) struct Seen {
     deletions: usize,
     sent: usize,
     jobs: BTreeMap<i64, Job>,
+    /// Which job's attempt deleted a lead.
+    by_job: BTreeMap<u32, i64>,
     /// When each rule deleted.
     of_rule: BTreeMap<String, Vec<Timestamp>>,
 }
@@ -93,10 +95,10 @@ impl World {
             let rule = self
                 .read(move |db| {
                     db.query_row(
-                        "SELECT rule, created_at, grace_seconds FROM jobs JOIN attempts ON job_id = jobs.id WHERE lead_id = ?1
+                        "SELECT rule, created_at, grace_seconds, jobs.id FROM jobs JOIN attempts ON job_id = jobs.id WHERE lead_id = ?1
                          ORDER BY attempts.id DESC LIMIT 1",
                         [lead],
-                        |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?)),
+                        |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?)),
                     )
                     .map(Some)
                     .or_else(|error| match error {
@@ -106,9 +108,10 @@ impl World {
                 })
                 .await?
                 .flatten();
-            let Some((rule, created, grace)) = rule else {
+            let Some((rule, created, grace, job)) = rule else {
                 return Err(format!("lead {lead} was deleted and no job has an attempt at it"));
             };
+            seen.by_job.insert(lead, job);
             let waited = gone.at.as_millisecond() - created;
             if !self.skews && waited < grace * 1000 {
                 return Err(format!(
@@ -209,22 +212,12 @@ impl World {
                 return Err(format!("job {id} says that we deleted the lead, and nothing was sent: {job:?}"));
             }
             // An attempt that was recorded and never left, in a crash, counts as ours: nobody can tell.
-            if job.outcome == Some(Outcome::AlreadyGone) && self.ours(job) {
+            if job.outcome == Some(Outcome::AlreadyGone) && seen.by_job.get(&job.lead_id.get()) == Some(id) {
                 return Err(format!("job {id} says that the lead was gone, and we deleted it: {job:?}"));
             }
         }
         seen.jobs = now;
         Ok(())
-    }
-
-    /// Whether we deleted the lead since it has this job. (A run that was held meanwhile may enqueue what another
-    /// rule has deleted.)
-    fn ours(&self, job: &Job) -> bool {
-        let lead = job.lead_id.get();
-        let since = |at: Timestamp| at.saturating_add(self.skew).is_ok_and(|at| at >= job.created_at);
-        let deletions = self.sandbox.stats().deletions;
-        !self.skews
-            && deletions.iter().any(|gone| gone.id == lead && gone.by != "colleague" && since(gone.at))
     }
 
     async fn check_sums(&self, seen: &Seen) -> Checked {
