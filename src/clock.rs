@@ -4,7 +4,7 @@
 //! clock derives wall time from tokio's clock, so that a test with paused time moves both together and a week
 //! passes in a second.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 /// Where the wall time comes from. Cheap to copy; hand it down, never construct it deep inside.
@@ -18,6 +18,8 @@ pub enum Clock {
         base: Timestamp,
         /// The instant at which it was `base`.
         since: Instant,
+        /// By how much loops with nothing to do rest longer than in a service; see [`Clock::idle`].
+        leisure: i32,
     },
 }
 
@@ -25,7 +27,22 @@ impl Clock {
     /// A clock that shows `base` now and follows tokio's clock from here on. Needs a tokio runtime to be useful:
     /// under `tokio::time::pause` it stands still between timers.
     pub fn starting_at(base: Timestamp) -> Clock {
-        Clock::Virtual { base, since: Instant::now() }
+        Clock::leisurely(base, 1)
+    }
+
+    /// The same for whole weeks, most of which nothing happens in: loops rest `leisure` times as long as usual where
+    /// they would only look whether they missed something.
+    pub fn leisurely(base: Timestamp, leisure: i32) -> Clock {
+        Clock::Virtual { base, since: Instant::now(), leisure }
+    }
+
+    /// How long a loop that has nothing to do rests before it looks again, though nothing woke it. Only for such safety
+    /// nets: what must happen at a time happens at that time.
+    pub fn idle(&self, usual: SignedDuration) -> SignedDuration {
+        match self {
+            Clock::System => usual,
+            Clock::Virtual { leisure, .. } => usual.saturating_mul(*leisure),
+        }
     }
 
     /// The wall time.
@@ -36,7 +53,9 @@ impl Clock {
                 #[expect(clippy::disallowed_methods, reason = "the one place that reads the system clock")]
                 Timestamp::now()
             }
-            Clock::Virtual { base, since } => base.saturating_add(since.elapsed()).unwrap_or(Timestamp::MAX),
+            Clock::Virtual { base, since, .. } => {
+                base.saturating_add(since.elapsed()).unwrap_or(Timestamp::MAX)
+            }
         }
     }
 
@@ -49,7 +68,10 @@ impl Clock {
             if !left.is_positive() {
                 return;
             }
-            let left = left.unsigned_abs().min(std::time::Duration::from_secs(60));
+            let left = match self {
+                Clock::System => left.unsigned_abs().min(std::time::Duration::from_secs(60)),
+                Clock::Virtual { .. } => left.unsigned_abs(),
+            };
             tokio::time::sleep(left.max(std::time::Duration::from_millis(1))).await;
         }
     }

@@ -16,7 +16,7 @@
 //! * [`sandbox`]: a simulated portal for rehearsals and tests; it shares no code with [`portal`].
 //! * [`commands`]: one module a command; the only code that prints.
 //!
-//! [`clock`], [`metrics`] and [`settings`] are leaves that any layer above `core` may use.
+//! [`clock`], [`watch`], [`metrics`] and [`settings`] are leaves that any layer above `core` may use.
 
 pub mod cli;
 pub mod clock;
@@ -30,6 +30,7 @@ pub mod rules;
 pub mod sandbox;
 pub mod settings;
 pub mod store;
+pub mod watch;
 
 /// The program's version, as Cargo.toml states it; also the `User-Agent` and `janitor_build_info`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

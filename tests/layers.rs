@@ -13,13 +13,14 @@ use std::path::{Path, PathBuf};
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("core", &[]),
     ("clock", &["core"]),
+    ("watch", &[]),
     ("metrics", &["core"]),
     ("settings", &["core"]),
     ("cli", &["core", "settings"]),
     ("rules", &["core"]),
-    ("store", &["core", "clock"]),
-    ("portal", &["core", "clock"]),
-    ("engine", &["core", "clock", "metrics", "rules", "store", "portal"]),
+    ("store", &["core", "clock", "watch"]),
+    ("portal", &["core", "clock", "watch"]),
+    ("engine", &["core", "clock", "watch", "metrics", "rules", "store", "portal"]),
     // It is an independent witness of the portal: of ours it knows the clock and the words of the core.
     ("sandbox", &["core", "clock"]),
     // It is given hooks, and knows neither store nor engine.
@@ -27,8 +28,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "commands",
         &[
-            "core", "clock", "metrics", "settings", "cli", "rules", "store", "portal", "engine", "sandbox",
-            "http", "VERSION",
+            "core", "clock", "watch", "metrics", "settings", "cli", "rules", "store", "portal", "engine",
+            "sandbox", "http", "VERSION",
         ],
     ),
     ("main", &["cli", "commands"]),

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::watch;
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::engine::{Unchecked, remedy_of};

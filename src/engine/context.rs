@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
 
+use crate::watch;
 use jiff::Timestamp;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
@@ -225,6 +225,7 @@ impl Context {
                         tries, of = self.read_tries, "the portal did not answer a read; trying again"
                     );
                     tokio::select! {
+                        biased;
                         () = self.clock.sleep_until(at) => {}
                         () = self.stop.cancelled() => return Err(error),
                     }

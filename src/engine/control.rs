@@ -88,6 +88,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker, look_every: SignedDura
             error!(%error, "the database does not answer");
         }
         tokio::select! {
+            biased;
             () = ctx.clock.sleep_until(now.checked_add(look_every).unwrap_or(Timestamp::MAX)) => {}
             () = ctx.stop.cancelled() => return,
         }

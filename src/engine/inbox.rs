@@ -71,6 +71,7 @@ async fn start_sweep(
             warn!(%error, "rules could not be swept; they are once more");
             let at = inner.retry_at(inner.clock.now(), SWEEP_RETRIES);
             tokio::select! {
+                biased;
                 () = inner.clock.sleep_until(at) => {}
                 () = inner.stop.cancelled() => {}
             }
@@ -113,7 +114,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
             }
             Ok(false) => {
                 tries = 0;
-                ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX)
+                ctx.clock.now().checked_add(ctx.clock.idle(IDLE)).unwrap_or(Timestamp::MAX)
             }
             Err(EngineError::Stopping) => return,
             Err(error) => {
@@ -121,6 +122,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
                 tries += 1;
                 let at = ctx.retry_at(ctx.clock.now(), tries);
                 tokio::select! {
+                    biased;
                     () = ctx.clock.sleep_until(at) => {}
                     () = ctx.stop.cancelled() => return,
                 }
@@ -128,6 +130,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
             }
         };
         tokio::select! {
+            biased;
             _ = changes.changed() => {}
             _ = unchecked.changed() => {}
             () = ctx.clock.sleep_until(until) => {}
@@ -173,6 +176,7 @@ async fn give_back(ctx: &Context, ids: Vec<EventId>) {
         tries += 1;
         let at = ctx.retry_at(ctx.clock.now(), tries);
         tokio::select! {
+            biased;
             () = ctx.clock.sleep_until(at) => {}
             () = ctx.stop.cancelled() => return,
         }

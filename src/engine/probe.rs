@@ -22,8 +22,9 @@ pub(super) async fn run(ctx: Context) {
         if let Err(error) = probe.step(&ctx).await {
             warn!(%error, "could not look whether the portal is stopped");
         }
-        let next = ctx.clock.now().checked_add(LOOK_EVERY).unwrap_or(Timestamp::MAX);
+        let next = ctx.clock.now().checked_add(ctx.clock.idle(LOOK_EVERY)).unwrap_or(Timestamp::MAX);
         tokio::select! {
+            biased;
             () = ctx.clock.sleep_until(next) => {}
             () = ctx.stop.cancelled() => return,
         }

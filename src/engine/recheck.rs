@@ -43,6 +43,7 @@ pub(super) async fn run(ctx: Context) {
         }
         if state.rules.is_empty() {
             tokio::select! {
+                biased;
                 changed = unchecked.changed() => if changed.is_err() { return },
                 () = ctx.stop.cancelled() => {}
             }
@@ -68,6 +69,7 @@ pub(super) async fn run(ctx: Context) {
                 ctx.clock.sleep_until(after(SOONEST)).await;
             };
             tokio::select! {
+                biased;
                 // Every call would be refused; the end of the stop is a change of the database.
                 changed = changes.changed(), if stopped => match changed {
                     Ok(()) => continue,
@@ -80,6 +82,7 @@ pub(super) async fn run(ctx: Context) {
             }
         }
         let report = tokio::select! {
+            biased;
             report = online::check_rules(&ctx.portal, &state.of) => report,
             () = ctx.stop.cancelled() => return,
         };

@@ -39,9 +39,10 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
             error!(%error, "could not start the rules that are due");
         }
         let next = rules.rules.iter().filter_map(|rule| rule.schedule.next_fire(now)).min();
-        let look_again = now.checked_add(LOOK_AGAIN).unwrap_or(Timestamp::MAX);
+        let look_again = now.checked_add(ctx.clock.idle(LOOK_AGAIN)).unwrap_or(Timestamp::MAX);
         let until = next.unwrap_or(look_again).min(look_again);
         tokio::select! {
+            biased;
             () = ctx.clock.sleep_until(until) => {}
             _ = rules_changed.changed() => {}
             _ = unchecked.changed() => {}

@@ -286,6 +286,7 @@ impl Gate {
                 }
             };
             tokio::select! {
+                biased;
                 () = self.clock.sleep_until(at) => {}
                 () = changed => {}
             }
@@ -316,6 +317,7 @@ impl Gate {
                 at
             };
             tokio::select! {
+                biased;
                 () = self.clock.sleep_until(at) => {}
                 () = changed => {}
             }

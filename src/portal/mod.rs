@@ -20,10 +20,10 @@ mod snapshot;
 
 use std::sync::Arc;
 
+use crate::watch;
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use auth::{Access, OAuthOptions, Vault};

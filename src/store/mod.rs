@@ -33,7 +33,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::watch;
 
 pub use disk::{BALLAST, Disk, EVENT_FLOOR, Room, WORK_FLOOR};
 pub use error::StoreError;
@@ -74,7 +76,7 @@ pub struct Store {
 
 struct Inner {
     threads: Runner,
-    changes: watch::Sender<u64>,
+    changes: Arc<watch::Sender<u64>>,
     /// The last `PRAGMA data_version` that the writing connection reported.
     data_version: AtomicI64,
 }
@@ -86,8 +88,21 @@ enum Runner {
         /// Ends when every thread has dropped its end, hence its connection.
         ended: tokio::sync::Mutex<mpsc::Receiver<()>>,
     },
-    Inline(Mutex<Option<Connection>>),
+    Inline(Mutex<Option<Connection>>, Mutex<Option<Failpoint>>),
 }
+
+/// A moment of a transaction that changed rows, at which a simulation may let the process die.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitMoment {
+    /// It is complete and not committed: to die here undoes it.
+    Before,
+    /// It is committed, and nobody has heard of it yet.
+    After,
+}
+
+/// Asked at every [`CommitMoment`]; `true` lets the store die there: the file is closed as it is, and every caller hears
+/// [`StoreError::Closed`].
+pub type Failpoint = Box<dyn FnMut(CommitMoment) -> bool + Send>;
 
 enum ReadMessage {
     Read(Box<dyn FnOnce(&Connection) + Send>),
@@ -102,10 +117,10 @@ impl Store {
         let db = open::open_writer(path, options.create)?;
         let version =
             data_version(&db).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
-        let changes = watch::Sender::new(0);
+        let changes = Arc::new(watch::Sender::new(0));
         let threads = match options.threads {
-            Threads::Inline => Runner::Inline(Mutex::new(Some(db))),
-            Threads::Own => start_threads(path, db, changes.clone())?,
+            Threads::Inline => Runner::Inline(Mutex::new(Some(db)), Mutex::default()),
+            Threads::Own => start_threads(path, db, Arc::clone(&changes))?,
         };
         Ok(Store { inner: Arc::new(Inner { threads, changes, data_version: AtomicI64::new(version) }) })
     }
@@ -121,12 +136,52 @@ impl Store {
             Runner::Own { writes, .. } => {
                 writes.send(writer::Message::Write(write)).await.map_err(|_| StoreError::Closed)?;
             }
-            Runner::Inline(connection) => match locked(connection).as_ref() {
-                Some(db) => writer::commit_group(db, &self.inner.changes, write, || None),
-                None => return Err(StoreError::Closed),
-            },
+            Runner::Inline(connection, failpoint) => {
+                if !self.write_inline(connection, failpoint, write) {
+                    return Err(StoreError::Closed);
+                }
+            }
         }
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// `false` if the store is closed, or died at this write.
+    fn write_inline(
+        &self,
+        connection: &Mutex<Option<Connection>>,
+        failpoint: &Mutex<Option<Failpoint>>,
+        write: writer::Write,
+    ) -> bool {
+        let mut connection = locked(connection);
+        let Some(db) = connection.as_ref() else { return false };
+        let mut failpoint = locked(failpoint);
+        let mut dies_at = |moment| failpoint.as_mut().is_some_and(|dies| dies(moment));
+        let (mut died, mut changed_rows) = (false, false);
+        writer::commit_group(
+            db,
+            &self.inner.changes,
+            write,
+            || None,
+            |changed| {
+                changed_rows = changed;
+                died = changed && dies_at(CommitMoment::Before);
+                !died
+            },
+        );
+        died = died || (changed_rows && dies_at(CommitMoment::After));
+        if died {
+            // Dropped without emptying the WAL, as the end of a process leaves it.
+            connection.take();
+        }
+        !died
+    }
+
+    /// Sets what is asked at every commit from now on. Only a store of [`Threads::Inline`] asks: a service's never dies
+    /// by it.
+    pub fn set_failpoint(&self, failpoint: Option<Failpoint>) {
+        if let Runner::Inline(_, slot) = &self.inner.threads {
+            *locked(slot) = failpoint;
+        }
     }
 
     /// Runs a closure that only reads, on one consistent state of the file. Keep it short: an open reader keeps the
@@ -145,7 +200,7 @@ impl Store {
                 reads.send(ReadMessage::Read(read)).await.map_err(|_| StoreError::Closed)?;
                 answer.await.unwrap_or(Err(StoreError::Closed))
             }
-            Runner::Inline(connection) => match locked(connection).as_ref() {
+            Runner::Inline(connection, _) => match locked(connection).as_ref() {
                 Some(db) => {
                     db.pragma_update(None, "query_only", true).map_err(StoreError::Statement)?;
                     let result = snapshot(db, run);
@@ -186,7 +241,7 @@ impl Store {
                 writes.send(writer::Message::Close).await.ok();
                 while ended.lock().await.recv().await.is_some() {}
             }
-            Runner::Inline(connection) => {
+            Runner::Inline(connection, _) => {
                 if let Some(db) = locked(connection).take() {
                     writer::checkpoint(&db);
                 }
@@ -201,7 +256,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn start_threads(path: &Path, db: Connection, changes: watch::Sender<u64>) -> Result<Runner, OpenError> {
+fn start_threads(path: &Path, db: Connection, changes: Arc<watch::Sender<u64>>) -> Result<Runner, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let (writes, write_queue) = mpsc::channel(writer::WRITE_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::watch;
 use tokio::time::Instant;
 
 use super::error::StoreError;
@@ -71,20 +73,26 @@ pub(super) fn guarded<T>(
 }
 
 /// The thread: until it is closed or nobody can send any more.
-pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: watch::Sender<u64>) {
+pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: Arc<watch::Sender<u64>>) {
     while let Some(message) = queue.blocking_recv() {
         let mut closing = false;
         match message {
             Message::Close => closing = true,
             Message::Write(first) => {
-                commit_group(&db, &changes, first, || match queue.try_recv() {
-                    Ok(Message::Write(write)) => Some(write),
-                    Ok(Message::Close) => {
-                        closing = true;
-                        None
-                    }
-                    Err(_) => None,
-                });
+                commit_group(
+                    &db,
+                    &changes,
+                    first,
+                    || match queue.try_recv() {
+                        Ok(Message::Write(write)) => Some(write),
+                        Ok(Message::Close) => {
+                            closing = true;
+                            None
+                        }
+                        Err(_) => None,
+                    },
+                    always,
+                );
             }
         }
         if closing {
@@ -92,6 +100,11 @@ pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: w
         }
     }
     checkpoint(&db);
+}
+
+/// Nothing but SQLite stands between a transaction and its COMMIT.
+fn always(_changed: bool) -> bool {
+    true
 }
 
 /// Empties the WAL into the main file. A failure loses nothing: the next opening replays it.
@@ -102,11 +115,13 @@ pub(super) fn checkpoint(db: &Connection) {
 }
 
 /// One transaction with `first` and what `next` has ready. Where it changed rows, `changes` grows before the answers.
+/// `may_commit` is told whether it did, and has the last word.
 pub(super) fn commit_group(
     db: &Connection,
     changes: &watch::Sender<u64>,
     first: Write,
     mut next: impl FnMut() -> Option<Write>,
+    may_commit: impl FnOnce(bool) -> bool,
 ) {
     let changes_before = db.total_changes();
     if let Err(error) = execute(db, "BEGIN IMMEDIATE") {
@@ -128,6 +143,8 @@ pub(super) fn commit_group(
     }
     let committed = if db.is_autocommit() {
         Err(StoreError::RolledBack)
+    } else if !may_commit(db.total_changes() != changes_before) {
+        Err(StoreError::Closed)
     } else {
         execute(db, "COMMIT").map_err(|error| StoreError::Commit(Arc::new(error)))
     };
@@ -201,7 +218,7 @@ mod tests {
             statements.iter().map(|&sql| message(move |db| db.execute_batch(sql))).unzip();
         writes.reverse();
         let first = writes.pop().unwrap();
-        commit_group(db, changes, first, || writes.pop());
+        commit_group(db, changes, first, || writes.pop(), always);
         assert!(writes.is_empty(), "all of them are in the group");
         answers
     }
@@ -246,10 +263,16 @@ mod tests {
         let (db, changes) = database();
         let mut left = MAX_GROUP + 10;
         let (first, _) = message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES"));
-        commit_group(&db, &changes, first, || {
-            left -= 1;
-            Some(message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES")).0)
-        });
+        commit_group(
+            &db,
+            &changes,
+            first,
+            || {
+                left -= 1;
+                Some(message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES")).0)
+            },
+            always,
+        );
         assert_eq!((left, rows(&db)), (11, 256));
     }
 }

@@ -8,6 +8,7 @@
 
 mod any_order;
 mod caps;
+mod dying;
 mod evaluations;
 mod file;
 mod inbox;

@@ -121,6 +121,7 @@ impl Lane {
                 }
                 self.ctx.pulse.rest(self.part());
                 tokio::select! {
+                    biased;
                     changed = rules.changed() => if changed.is_err() { self.ctx.stop.cancelled().await },
                     () = self.ctx.stop.cancelled() => {}
                 }
@@ -145,6 +146,7 @@ impl Lane {
                 Ok(Turn::Rest(until)) => {
                     self.sleeps(until);
                     tokio::select! {
+                        biased;
                         () = self.ctx.clock.sleep_until(until) => {}
                         () = self.ctx.stop.cancelled() => {}
                     }
@@ -153,7 +155,7 @@ impl Lane {
                 Ok(Turn::Barred) => {
                     let now = self.ctx.clock.now();
                     barred_until = now.checked_add(BARRED).unwrap_or(Timestamp::MAX);
-                    now.checked_add(IDLE).unwrap_or(Timestamp::MAX)
+                    now.checked_add(self.ctx.clock.idle(IDLE)).unwrap_or(Timestamp::MAX)
                 }
                 Err(error) => {
                     failures += 1;
@@ -161,6 +163,7 @@ impl Lane {
                     let at = self.ctx.retry_at(self.ctx.clock.now(), failures);
                     self.sleeps(at);
                     tokio::select! {
+                        biased;
                         () = self.ctx.clock.sleep_until(at) => {}
                         () = self.ctx.stop.cancelled() => {}
                     }
@@ -169,6 +172,7 @@ impl Lane {
             };
             self.sleeps(until);
             tokio::select! {
+                biased;
                 _ = changes.changed() => {}
                 // What was barred may be claimed now.
                 _ = unchecked.changed() => barred_until = Timestamp::MIN,
@@ -269,7 +273,7 @@ impl Lane {
         if let Some(batch) = &mut ahead {
             self.trim(batch).await?;
         }
-        let idle = self.ctx.clock.now().checked_add(IDLE).unwrap_or(Timestamp::MAX);
+        let idle = self.ctx.clock.now().checked_add(self.ctx.clock.idle(IDLE)).unwrap_or(Timestamp::MAX);
         let rest = self.resting_until();
         if ahead.is_none() && rest > self.ctx.clock.now() {
             return Ok(Turn::Rest(rest));
@@ -332,6 +336,7 @@ impl Lane {
         if let Some(batch) = ahead {
             let leads = batch.claim.jobs.len();
             tokio::select! {
+                biased;
                 permit = self.ctx.portal.permit(Work::Delete { leads }) => return Ok(Some((permit, Some(batch)))),
                 () = tokio::time::sleep(AHEAD_PATIENCE) => self.give_back(Some(batch)).await?,
                 () = self.ctx.stop.cancelled() => {
@@ -344,6 +349,7 @@ impl Lane {
         tokio::pin!(permit);
         loop {
             tokio::select! {
+                biased;
                 permit = &mut permit => return Ok(Some((permit, None))),
                 () = self.ctx.stop.cancelled() => return Ok(None),
                 () = tokio::time::sleep(STIRS_EVERY) => self.stir(),

@@ -1,0 +1,196 @@
+//! What lies between the portal and the service: requests are written down, those of a dead process go nowhere, and
+//! events are lost, doubled and reordered on their way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use b24_janitor::clock::Clock;
+use b24_janitor::http::events::{Intake, Received, SinkError};
+use b24_janitor::metrics::Metrics;
+use b24_janitor::sandbox::SandboxOptions;
+use b24_janitor::store::events::NewEvent;
+use b24_janitor::store::{Store, events};
+use fastrand::Rng;
+use http_body_util::BodyExt;
+use jiff::SignedDuration;
+use secrecy::SecretString;
+use tower::ServiceExt;
+
+use crate::sim::ledger::{Ledger, Sent};
+
+/// A reading that took longer may be followed by a second question, whose answer may be older.
+const SLOW: SignedDuration = SignedDuration::from_millis(1900);
+/// Events that wait to be reordered.
+const HELD_BACK: usize = 8;
+
+/// Shared by everything on the wire.
+#[derive(Clone)]
+pub(crate) struct Wire {
+    pub(crate) clock: Clock,
+    ledger: Arc<Mutex<Ledger>>,
+    ear: Arc<Mutex<Option<axum::Router>>>,
+    /// Tenths of the events that are lost, doubled, held back.
+    pub(crate) weather: Arc<Mutex<[u8; 3]>>,
+}
+
+impl Wire {
+    pub(crate) fn new(clock: Clock) -> Wire {
+        Wire { clock, ledger: Arc::default(), ear: Arc::default(), weather: Arc::default() }
+    }
+
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn line(&self, text: &str) {
+        let now = self.clock.now();
+        self.ledger().line(now, text);
+    }
+
+    pub(crate) fn listen(&self, router: Option<axum::Router>) {
+        *self.ear.lock().unwrap_or_else(PoisonError::into_inner) = router;
+    }
+
+    /// A request of the process `dead` belongs to: once that is set it neither leaves nor is answered.
+    pub(crate) async fn pass(
+        self,
+        dead: Arc<AtomicBool>,
+        skew: SignedDuration,
+        request: Request,
+        next: Next,
+    ) -> Response {
+        if dead.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        let path = request.uri().path().trim_end_matches('/');
+        let method = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let (head, body) = request.into_parts();
+        let bytes: Bytes = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let at = self.clock.now();
+        let leads = deleted(&method, &text);
+        {
+            let mut ledger = self.ledger();
+            ledger.line(at, &format!("> {method} {text}"));
+            if !leads.is_empty() {
+                ledger.sent.push(Sent { at, leads, skew });
+            }
+        }
+        let response = next.run(Request::from_parts(head, Body::from(bytes))).await;
+        let now = self.clock.now();
+        {
+            let mut ledger = self.ledger();
+            ledger.line(now, &format!("< {method} {}", response.status()));
+            if now.duration_since(at) > SLOW {
+                ledger.slow_reads.push(now);
+            }
+        }
+        if dead.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        response
+    }
+
+    /// The outgoing webhook: each event once, if at all.
+    pub(crate) async fn deliver(self, mut events: tokio::sync::mpsc::Receiver<String>, mut rng: Rng) {
+        let mut held: Vec<String> = Vec::new();
+        while let Some(body) = events.recv().await {
+            let [lost, doubled, late] = *self.weather.lock().unwrap_or_else(PoisonError::into_inner);
+            let draw = rng.u8(0..10);
+            if draw < lost {
+                continue;
+            }
+            if rng.u8(0..10) < late && held.len() < HELD_BACK {
+                held.push(body);
+                continue;
+            }
+            self.hand_over(&body).await;
+            if rng.u8(0..10) < doubled {
+                self.hand_over(&body).await;
+            }
+            while !held.is_empty() && rng.bool() {
+                let late = held.swap_remove(rng.usize(..held.len()));
+                self.hand_over(&late).await;
+            }
+        }
+    }
+
+    async fn hand_over(&self, body: &str) {
+        let router = self.ear.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(router) = router else { return };
+        let Ok(request) = Request::post("/bitrix24/events")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body.to_owned()))
+        else {
+            return;
+        };
+        self.ledger().delivered += 1;
+        let Ok(response) = router.oneshot(request).await;
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(body).unwrap_or_default();
+        let of = |key: &str| pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.clone());
+        let lead = of("data[FIELDS][ID]").and_then(|id| id.parse().ok()).unwrap_or_default();
+        self.line(&format!("event {} of {lead}: {}", of("event").unwrap_or_default(), response.status()));
+        if response.status() == 200 {
+            *self.ledger().heard.entry(lead).or_default() += 1;
+        }
+    }
+}
+
+/// The leads that a request deletes, read from its text alone.
+fn deleted(method: &str, text: &str) -> Vec<u32> {
+    let number = |text: &str| {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    };
+    if method == "batch" {
+        let lines = text
+            .split("crm.")
+            .filter(|part| part.starts_with("lead.delete") || part.starts_with("item.delete"));
+        let ids = lines.filter_map(|part| part.split(['?', '&']).find_map(|pair| pair.strip_prefix("id=")));
+        return ids.filter_map(number).collect();
+    }
+    if !method.ends_with(".delete") {
+        return Vec::new();
+    }
+    let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    let id = value.get("id").or_else(|| value.get("ID"));
+    let id = id.and_then(|id| id.as_u64().or_else(|| id.as_str().and_then(|text| text.parse().ok())));
+    id.and_then(|id| u32::try_from(id).ok()).into_iter().collect()
+}
+
+/// The service's own event listener, storing as `serve` does.
+pub(crate) fn listener(store: &Store, clock: Clock, metrics: &Metrics) -> axum::Router {
+    let (store, gaps) = (store.clone(), store.clone());
+    let intake = Intake {
+        tokens: vec![SecretString::from(SandboxOptions::default().application_token)],
+        sink: Arc::new(move |received| {
+            let store = store.clone();
+            Box::pin(async move {
+                let Received::Lead(event) = received else { return Ok(()) };
+                let now = clock.now();
+                let event = NewEvent {
+                    event: event.event,
+                    lead_id: event.lead_id,
+                    portal_ts: event.portal_ts,
+                    domain: event.domain,
+                    member_id: event.member_id,
+                    foreign: false,
+                };
+                let stored = store.write(move |db| events::append(db, &event, now)).await;
+                stored.map(drop).map_err(|error| SinkError(error.to_string()))
+            })
+        }),
+        on_refused: Arc::new(move |_| {
+            let (store, now) = (gaps.clone(), clock.now());
+            tokio::spawn(async move {
+                let _ = store.write(move |db| events::record_gap(db, "refused", now)).await;
+            });
+        }),
+        metrics: metrics.clone(),
+    };
+    b24_janitor::http::public(Some(intake))
+}
