@@ -48,13 +48,8 @@ pub(super) fn intake(
                 }
             })
         }),
-        on_refused: Arc::new(move |reason| {
-            warn!(
-                reason,
-                "an event was refused; the portal never sends it again, so rules with events will sweep"
-            );
-            refused.notify_one();
-        }),
+        // The listener has logged why.
+        on_refused: Arc::new(move |_| refused.notify_one()),
         metrics,
     }
 }
@@ -113,6 +108,7 @@ async fn record_gaps(ctx: Context, refused: Arc<Notify>) {
             () = refused.notified() => {}
             () = ctx.stop.cancelled() => return,
         }
+        warn!("events were refused; the portal never sends them again, so rules with events will sweep");
         let mut tries = 0;
         loop {
             let now = ctx.clock.now();

@@ -232,7 +232,7 @@ async fn feed_watchdog(ctx: Context, stop: CancellationToken) {
     let Some(every) = notify::watchdog_interval() else { return };
     loop {
         let answered = tokio::time::timeout(every, ctx.store.write(|_| Ok(()))).await;
-        match (answered, ctx.overdue()) {
+        match (answered, ctx.pulse().overdue()) {
             (Ok(Ok(())), None) => notify::watchdog(),
             (Ok(Ok(())), Some(part)) => error!(%part, "a part of the service hangs; the watchdog goes unfed"),
             (Ok(Err(error)), _) => error!(%error, "the database does not answer; the watchdog goes unfed"),

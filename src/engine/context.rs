@@ -123,9 +123,9 @@ impl Context {
         self.room.subscribe()
     }
 
-    /// The part of the service that hangs, if one does.
-    pub fn overdue(&self) -> Option<super::Part> {
-        self.pulse.overdue()
+    /// Which loops are alive.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Hears of every change of the unchecked rules.

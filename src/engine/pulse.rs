@@ -50,6 +50,11 @@ impl Pulse {
         self.due().remove(&part);
     }
 
+    /// The parts that are missed if they fall silent.
+    pub fn watched(&self) -> Vec<Part> {
+        self.due().keys().copied().collect()
+    }
+
     /// The first part that is overdue.
     pub fn overdue(&self) -> Option<Part> {
         let now = Instant::now();

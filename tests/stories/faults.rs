@@ -1,6 +1,7 @@
 //! Whatever happens to a request on its way: the right leads, no other, and an honest outcome for each.
 
 use b24_janitor::core::outcome::Outcome;
+use b24_janitor::engine::Part;
 use b24_janitor::sandbox::{Fault, FaultKind, SandboxOptions};
 use b24_janitor::store::jobs::{self, Phase};
 
@@ -234,9 +235,11 @@ async fn who_waits_for_the_portal_a_budget_or_a_person_is_not_taken_for_hung() {
     let alive = async |minutes: u32| {
         for _ in 0..minutes {
             world.advance(MINUTE).await;
-            assert_eq!(world.engine().context().overdue(), None);
+            assert_eq!(world.engine().context().pulse().overdue(), None);
         }
     };
+    let watched = world.engine().context().pulse().watched();
+    assert_eq!(watched, [Part::Lane(0), Part::Lane(1), Part::Control], "as many lanes as requests at a time");
     alive(60).await;
     // Each request runs into our timeout, and the pauses between the tries grow to hours.
     world.sandbox.set_fault(Fault::new(FaultKind::Late { seconds: 200.0 }));
