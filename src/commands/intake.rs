@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
@@ -19,6 +19,19 @@ const MEMBER_ID: &str = "member_id";
 /// Under this name events that claim to come from another portal are counted.
 const FOREIGN_EVENTS: &str = "foreign_events";
 
+/// The most events that are stored by one statement after another in one write: with the writer's own groups that is
+/// what one fsync is shared by.
+const MAX_TOGETHER: usize = 256;
+
+/// How many events may wait for the write before theirs; the listener has at most 1,024 on their way.
+const QUEUE: usize = 4096;
+
+/// An event on its way, and where the answer goes.
+struct Arrival {
+    event: NewEvent,
+    stored: oneshot::Sender<Result<(), SinkError>>,
+}
+
 /// The intake of a service. `host` is the portal's; an event that names another is stored, counted and warned about,
 /// since the token decides.
 pub(super) fn intake(
@@ -29,22 +42,25 @@ pub(super) fn intake(
 ) -> Intake {
     let refused = Arc::new(Notify::new());
     tasks.spawn(record_gaps(ctx.clone(), Arc::clone(&refused)));
+    let (queue, arrivals) = mpsc::channel(QUEUE);
+    tasks.spawn(store_arrivals(ctx.clone(), arrivals));
     let (for_sink, metrics) = (ctx.clone(), ctx.metrics.clone());
     Intake {
         tokens,
         sink: Arc::new(move |received| {
-            let (ctx, host) = (for_sink.clone(), host.clone());
+            let queued = match received {
+                // What is under way needs the room that is left.
+                Received::Lead(_) if for_sink.room() == Room::Full => {
+                    Err(SinkError("the disk is full".to_owned()))
+                }
+                Received::Lead(event) => queue_up(&queue, event, host.as_deref()).map(Some),
+                // Counted by the listener; there is nothing to keep.
+                Received::Other(_) => Ok(None),
+            };
             Box::pin(async move {
-                match received {
-                    Received::Lead(event) => {
-                        // What is under way needs the room that is left.
-                        if ctx.room() == Room::Full {
-                            return Err(SinkError("the disk is full".to_owned()));
-                        }
-                        store(&ctx, event, host).await.map_err(|error| SinkError(error.to_string()))
-                    }
-                    // Counted by the listener; there is nothing to keep.
-                    Received::Other(_) => Ok(()),
+                match queued? {
+                    Some(stored) => stored.await.unwrap_or_else(|_| Err(stopped())),
+                    None => Ok(()),
                 }
             })
         }),
@@ -54,38 +70,115 @@ pub(super) fn intake(
     }
 }
 
-async fn store(ctx: &Context, event: ReceivedEvent, host: Option<String>) -> Result<(), StoreError> {
-    let now = ctx.clock.now();
-    let other_host = match (&host, &event.domain) {
+fn stopped() -> SinkError {
+    SinkError("the service is stopping".to_owned())
+}
+
+/// From here on the event is stored, whether or not anybody waits for the answer.
+fn queue_up(
+    queue: &mpsc::Sender<Arrival>,
+    event: ReceivedEvent,
+    host: Option<&str>,
+) -> Result<oneshot::Receiver<Result<(), SinkError>>, SinkError> {
+    let foreign = match (host, &event.domain) {
         (Some(ours), Some(theirs)) => !same_host(ours, theirs),
         (None, _) | (_, None) => false,
     };
-    let foreign = ctx
-        .store
-        .write(move |db| {
-            let mut foreign = other_host;
-            if let Some(member) = &event.member_id {
-                match control::get(db, MEMBER_ID)? {
-                    Some(known) => foreign |= known != *member,
-                    None => control::set(db, MEMBER_ID, member, now)?,
+    let event = NewEvent {
+        event: event.event,
+        lead_id: event.lead_id,
+        portal_ts: event.portal_ts,
+        domain: event.domain,
+        member_id: event.member_id,
+        foreign,
+    };
+    let (stored, answer) = oneshot::channel();
+    queue.try_send(Arrival { event, stored }).map_err(|error| match error {
+        mpsc::error::TrySendError::Full(_) => SinkError("too many events wait to be stored".to_owned()),
+        mpsc::error::TrySendError::Closed(_) => stopped(),
+    })?;
+    Ok(answer)
+}
+
+/// Stores what has arrived while the write before was on its way, in one write. Ends when nobody can send any more.
+async fn store_arrivals(ctx: Context, mut arrivals: mpsc::Receiver<Arrival>) {
+    let mut together = Vec::with_capacity(MAX_TOGETHER);
+    let mut portal = Member::default();
+    while arrivals.recv_many(&mut together, MAX_TOGETHER).await > 0 {
+        let (mut events, answers): (Vec<NewEvent>, Vec<_>) =
+            together.drain(..).map(|arrival| (arrival.event, arrival.stored)).unzip();
+        let marked = portal.mark(&ctx, &mut events).await;
+        let events = Arc::new(events);
+        let stored = match marked {
+            Ok(()) => store(&ctx, &portal, Arc::clone(&events)).await,
+            Err(error) => Err(error),
+        };
+        match stored {
+            Ok(()) => {
+                portal.kept = portal.known.is_some();
+                for answer in answers {
+                    // Whoever no longer waits has hung up.
+                    answer.send(Ok(())).ok();
                 }
             }
-            if foreign {
-                control::bump(db, FOREIGN_EVENTS, "stored", 1)?;
+            // A statement failed, perhaps for the sake of one of them: each by itself, so that the others are stored.
+            Err(StoreError::Statement(_)) if answers.len() > 1 => {
+                for (event, answer) in events.iter().zip(answers) {
+                    let stored = store(&ctx, &portal, Arc::new(vec![event.clone()])).await;
+                    answer.send(stored.map_err(|error| SinkError(error.to_string()))).ok();
+                }
             }
-            let event = NewEvent {
-                event: event.event,
-                lead_id: event.lead_id,
-                portal_ts: event.portal_ts,
-                domain: event.domain,
-                member_id: event.member_id,
-                foreign,
-            };
-            events::append(db, &event, now)?;
-            Ok(foreign)
+            Err(error) => {
+                for answer in answers {
+                    answer.send(Err(SinkError(error.to_string()))).ok();
+                }
+            }
+        }
+    }
+}
+
+/// The portal's member id, from the first event that carried one.
+#[derive(Default)]
+struct Member {
+    known: Option<String>,
+    /// Whether the database has it.
+    kept: bool,
+}
+
+impl Member {
+    /// Marks the events that name another portal.
+    async fn mark(&mut self, ctx: &Context, events: &mut [NewEvent]) -> Result<(), StoreError> {
+        if self.known.is_none() {
+            self.known = ctx.store.read(|db| control::get(db, MEMBER_ID)).await?;
+            self.kept = self.known.is_some();
+        }
+        for event in events {
+            match (&self.known, &event.member_id) {
+                (Some(ours), Some(theirs)) => event.foreign |= ours != theirs,
+                (None, Some(first)) => self.known = Some(first.clone()),
+                (_, None) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn store(ctx: &Context, portal: &Member, arrived: Arc<Vec<NewEvent>>) -> Result<(), StoreError> {
+    let now = ctx.clock.now();
+    let member = if portal.kept { None } else { portal.known.clone() };
+    let foreign = arrived.iter().filter(|event| event.foreign).count() as u64;
+    ctx.store
+        .write(move |db| {
+            if let Some(member) = member {
+                control::set(db, MEMBER_ID, &member, now)?;
+            }
+            if foreign > 0 {
+                control::bump(db, FOREIGN_EVENTS, "stored", foreign)?;
+            }
+            events::append_all(db, &arrived, now)
         })
         .await?;
-    if foreign {
+    if foreign > 0 {
         warn!("an event with a valid token names another portal; is one token used for two portals?");
     }
     Ok(())

@@ -8,9 +8,10 @@
 //! The order of the checks is the order of trust: type and size, form, token, and only then what the event says. A
 //! sender without the token learns that its form parsed and nothing else. Nothing of a body is logged, the token least.
 //!
-//! The race that is decided here: a sender that hangs up while its event is being stored. The sink runs in a task of
-//! its own, so the event is stored all the same; the portal then believes it lost, and we merely know more.
+//! The race that is decided here: a sender that hangs up while its event is being stored. The sink's work then goes on by
+//! itself, so the event is stored all the same; the portal believes it lost, and we merely know more.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,10 +21,13 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::post;
+use futures_util::FutureExt;
+use futures_util::future::CatchUnwind;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::attempts::{Attempts, Peer};
@@ -84,8 +88,8 @@ pub enum Received {
 #[error("{0}")]
 pub struct SinkError(pub String);
 
-/// Where events go. For a lead event the future resolves to `Ok` only after it is committed. What it says about
-/// [`Received::Other`] changes no answer.
+/// Where events go. For a lead event the future resolves to `Ok` only after it is committed; it is polled to its end
+/// whatever becomes of the sender. What it says about [`Received::Other`] changes no answer.
 pub type Sink = Arc<dyn Fn(Received) -> Answer<Result<(), SinkError>> + Send + Sync>;
 
 /// Told, with a word for the reason, that an authentic lead event was answered 503: `error`, `timeout` or `busy`.
@@ -247,19 +251,21 @@ impl Listener {
             tracing::error!("an event could not be stored: too many are waiting for the store");
             return Err("busy");
         };
-        let sink = (self.sink)(received);
-        let task = tokio::spawn(async move {
-            let _place = place;
-            sink.await
-        });
-        match tokio::time::timeout(SINK_TIMEOUT, task).await {
+        let answer = AssertUnwindSafe((self.sink)(received)).catch_unwind();
+        let mut waiting = Waiting(Some((answer, place)));
+        let Some((answer, _)) = &mut waiting.0 else { return Err("error") };
+        let answered = tokio::time::timeout(SINK_TIMEOUT, answer).await;
+        if answered.is_ok() {
+            waiting.0 = None;
+        }
+        match answered {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => {
                 tracing::error!(%error, "an event could not be stored");
                 Err("error")
             }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "an event could not be stored: the task failed");
+            Ok(Err(_)) => {
+                tracing::error!("an event could not be stored: the store's side panicked");
                 Err("error")
             }
             Err(_) => {
@@ -267,6 +273,23 @@ impl Listener {
                 Err("timeout")
             }
         }
+    }
+}
+
+/// The sink's answer; a panic of its side is one too.
+type Answering = CatchUnwind<AssertUnwindSafe<Answer<Result<(), SinkError>>>>;
+
+/// An answer that is waited for, and its place among [`MAX_STORING`]. Where nobody waits any more, the sender
+/// gone or the time over, it goes on by itself to its end: the event is on its way, and its place taken till then.
+struct Waiting(Option<(Answering, OwnedSemaphorePermit)>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let (Some((answer, place)), Ok(runtime)) = (self.0.take(), Handle::try_current()) else { return };
+        runtime.spawn(async move {
+            let _place = place;
+            let _ = answer.await;
+        });
     }
 }
 

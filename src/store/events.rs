@@ -92,27 +92,39 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<(LeadId, StoredEvent)> {
 
 /// Stores an event, or joins it to a pending one of the same lead and kind; the id of the row that stands for it.
 pub fn append(db: &Connection, event: &NewEvent, received_at: Timestamp) -> rusqlite::Result<EventId> {
-    const SQL: &str = "INSERT INTO events
-            (event, lead_id, state, received_at, last_received_at, portal_ts, domain, member_id, foreign_portal)
-        VALUES (?1, ?2, 'pending', ?3, ?3, ?4, ?5, ?6, ?7)
-        ON CONFLICT (lead_id, event) WHERE state = 'pending' DO UPDATE SET
-            repeats = repeats + 1,
-            last_received_at = max(last_received_at, excluded.last_received_at),
-            portal_ts = max(coalesce(portal_ts, excluded.portal_ts), coalesce(excluded.portal_ts, portal_ts)),
-            foreign_portal = max(foreign_portal, excluded.foreign_portal)
-        RETURNING id";
     control::bump(db, COUNTER, COUNTER_TOTAL, 1)?;
-    db.prepare_cached(SQL)?.query_row(
-        (
-            event.event,
-            event.lead_id,
-            ms(received_at),
-            event.portal_ts.map(ms),
-            &event.domain,
-            &event.member_id,
-            event.foreign,
-        ),
-        |row| row.get(0),
+    let mut statement = db.prepare_cached(&format!("{APPEND} RETURNING id"))?;
+    statement.query_row(appended(event, received_at), |row| row.get(0))
+}
+
+/// [`append`] for events that arrived together.
+pub fn append_all(db: &Connection, events: &[NewEvent], received_at: Timestamp) -> rusqlite::Result<()> {
+    control::bump(db, COUNTER, COUNTER_TOTAL, events.len() as u64)?;
+    let mut statement = db.prepare_cached(APPEND)?;
+    for event in events {
+        statement.execute(appended(event, received_at))?;
+    }
+    Ok(())
+}
+
+const APPEND: &str = "INSERT INTO events
+        (event, lead_id, state, received_at, last_received_at, portal_ts, domain, member_id, foreign_portal)
+    VALUES (?1, ?2, 'pending', ?3, ?3, ?4, ?5, ?6, ?7)
+    ON CONFLICT (lead_id, event) WHERE state = 'pending' DO UPDATE SET
+        repeats = repeats + 1,
+        last_received_at = max(last_received_at, excluded.last_received_at),
+        portal_ts = max(coalesce(portal_ts, excluded.portal_ts), coalesce(excluded.portal_ts, portal_ts)),
+        foreign_portal = max(foreign_portal, excluded.foreign_portal)";
+
+fn appended(event: &NewEvent, received_at: Timestamp) -> impl rusqlite::Params {
+    (
+        event.event,
+        event.lead_id,
+        ms(received_at),
+        event.portal_ts.map(ms),
+        &event.domain,
+        &event.member_id,
+        event.foreign,
     )
 }
 

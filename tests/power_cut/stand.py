@@ -253,6 +253,11 @@ class Clients:
                 else:
                     self.refused += 1
 
+    def so_far(self):
+        """What was answered 200 until now."""
+        with self.lock:
+            return set(self.acknowledged)
+
     def end(self):
         self.stop.set()
         for thread in self.threads:
