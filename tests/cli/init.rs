@@ -128,6 +128,18 @@ fn a_secret_that_a_file_holds_stays_there_alone() {
     assert!(!environment.contains("sandboxcode"), "{environment}");
 }
 
+#[test]
+fn addresses_that_were_chosen_for_an_instance_are_kept_in_its_settings() {
+    let portal = Portal::with_leads(60);
+    let home = empty(&portal).with("JANITOR_LISTEN", "127.0.0.1:8082").with("JANITOR_ADMIN_LISTEN", "off");
+    home.ok(&[&ZONE[..], &["--no-wait", "--rules", "."]].concat());
+    let environment = fs::read_to_string(home.path("environment")).unwrap();
+    for line in ["JANITOR_LISTEN=127.0.0.1:8082", "JANITOR_ADMIN_LISTEN=off"] {
+        assert!(environment.lines().any(|written| written == line), "{environment}");
+    }
+    assert_eq!(home.files(), ["environment", "rules.yaml"]);
+}
+
 fn waiting(home: &Home, args: &[&str]) -> (Process, std::net::SocketAddr) {
     let args = [&ZONE[..], &["--listen", "127.0.0.1:0"], args].concat();
     let mut process = Process::start(home.command(&args));
