@@ -46,7 +46,14 @@ fn the_unit_of_an_instance_is_that_of_the_service_but_for_its_places() {
 fn the_package_has_the_version_of_the_program_and_its_scripts_are_shell() {
     let first = file("packaging/debian/changelog").lines().next().unwrap().to_owned();
     assert!(first.starts_with(&format!("b24-janitor ({}-", env!("CARGO_PKG_VERSION"))), "{first}");
-    for script in ["debian/postinst", "debian/postrm", "debian/config", "image-root.sh", "build-deb.sh"] {
+    for script in [
+        "debian/postinst",
+        "debian/postrm",
+        "debian/config",
+        "image-root.sh",
+        "build-deb.sh",
+        "build-static.sh",
+    ] {
         let script = format!("packaging/{script}");
         // Where cargo-deb puts what enables and stops the units.
         let has_place = file(&script).contains("\n#DEBHELPER#\n");

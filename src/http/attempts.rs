@@ -1,7 +1,7 @@
 //! How often an address presented a wrong token lately.
 //!
 //! It never decides about a right one at the public listener: behind a reverse proxy all senders share an address, and
-//! an event that is refused is lost. Limits: [`MAX_FAILURES`] in [`WINDOW`], [`MAX_ADDRESSES`] remembered.
+//! an event that is refused is lost. Limits: [`MAX_FAILURES`] in [`WINDOW`], `MAX_ADDRESSES` remembered.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

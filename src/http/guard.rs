@@ -10,7 +10,7 @@
 //!    token; on a listener without a token also the header [`SCRIPT_HEADER`].
 //!
 //! What handlers use: the extractor [`Form`](axum::Form) for the fields, which by then are checked and bounded by
-//! [`MAX_FORM`]; the extension [`Visitor`], whose `csrf` goes into every form of a page as a hidden field.
+//! [`MAX_FORM`]; the extension `Visitor`, whose `csrf` goes into every form of a page as a hidden field.
 
 use std::net::IpAddr;
 use std::sync::Arc;

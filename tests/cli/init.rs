@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
 use crate::home::{Home, objects};
 use crate::http::{self, FORM, TOKEN};
@@ -127,6 +128,18 @@ fn a_secret_that_a_file_holds_stays_there_alone() {
     assert!(!environment.contains("sandboxcode"), "{environment}");
 }
 
+#[test]
+fn addresses_that_were_chosen_for_an_instance_are_kept_in_its_settings() {
+    let portal = Portal::with_leads(60);
+    let home = empty(&portal).with("JANITOR_LISTEN", "127.0.0.1:8082").with("JANITOR_ADMIN_LISTEN", "off");
+    home.ok(&[&ZONE[..], &["--no-wait", "--rules", "."]].concat());
+    let environment = fs::read_to_string(home.path("environment")).unwrap();
+    for line in ["JANITOR_LISTEN=127.0.0.1:8082", "JANITOR_ADMIN_LISTEN=off"] {
+        assert!(environment.lines().any(|written| written == line), "{environment}");
+    }
+    assert_eq!(home.files(), ["environment", "rules.yaml"]);
+}
+
 fn waiting(home: &Home, args: &[&str]) -> (Process, std::net::SocketAddr) {
     let args = [&ZONE[..], &["--listen", "127.0.0.1:0"], args].concat();
     let mut process = Process::start(home.command(&args));
@@ -169,27 +182,55 @@ fn without_an_event_init_says_what_may_be_wrong_and_keeps_the_files() {
     assert!(process.log().contains("interrupted"), "{}", process.log());
 }
 
+/// A command on a terminal, by the `script` of util-linux: what it shows, and keys for it.
+struct Terminal {
+    child: Child,
+    keys: ChildStdin,
+    seen: Arc<Mutex<String>>,
+    watcher: JoinHandle<()>,
+}
+
+impl Terminal {
+    /// `None` where there is no `script`.
+    fn start(home: &Home, shell: &str) -> Option<Terminal> {
+        Command::new("script").arg("--version").output().ok()?;
+        let program = assert_cmd::cargo::cargo_bin!("b24-janitor").to_str().unwrap();
+        let shell = shell.replace("b24-janitor", &format!("'{program}'"));
+        let mut command = home.wrap(Command::new("script"), &["-qec", &shell, "/dev/null"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let (keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let seen = Arc::new(Mutex::new(String::new()));
+        let watching = Arc::clone(&seen);
+        let watcher = std::thread::spawn(move || {
+            let mut some = [0; 256];
+            while let Ok(read @ 1..) = screen.read(&mut some) {
+                watching.lock().unwrap().push_str(&String::from_utf8_lossy(&some[..read]));
+            }
+        });
+        Some(Terminal { child, keys, seen, watcher })
+    }
+
+    /// Types once the question is there.
+    fn answer(&mut self, question: &str, keys: &str) {
+        until(question, || self.seen.lock().unwrap().contains(question).then_some(()));
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits for its end: its status, and all that it showed.
+    fn ended(mut self) -> (Option<i32>, String) {
+        let status = self.child.wait().unwrap();
+        self.watcher.join().unwrap();
+        let screen = self.seen.lock().unwrap().clone();
+        (status.code(), screen)
+    }
+}
+
 #[test]
 fn on_a_terminal_it_asks_and_a_secret_is_not_shown() {
     let portal = Portal::with_leads(60);
     let home = Home::without_portal("").with("TERM", "dumb");
     fs::remove_file(home.path("rules.yaml")).unwrap();
-    if Command::new("script").arg("--version").output().is_err() {
-        return;
-    }
-    let program = assert_cmd::cargo::cargo_bin!("b24-janitor");
-    let shell = format!("'{}' init --no-wait", program.display());
-    let mut command = home.wrap(Command::new("script"), &["-qec", &shell, "/dev/null"]);
-    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-    let (mut keys, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let seen = Arc::new(Mutex::new(String::new()));
-    let watching = Arc::clone(&seen);
-    let watcher = std::thread::spawn(move || {
-        let mut some = [0; 256];
-        while let Ok(read @ 1..) = screen.read(&mut some) {
-            watching.lock().unwrap().push_str(&String::from_utf8_lossy(&some[..read]));
-        }
-    });
+    let Some(mut terminal) = Terminal::start(&home, "b24-janitor init --no-wait") else { return };
     let webhook = portal.webhook();
     for (question, answer) in [
         ("(not shown): ", webhook.as_str()),
@@ -197,15 +238,24 @@ fn on_a_terminal_it_asks_and_a_secret_is_not_shown() {
         ("reaches this service", "https://janitor.example.com"),
         ("empty: later): ", TOKEN),
     ] {
-        until(question, || seen.lock().unwrap().contains(question).then_some(()));
-        writeln!(keys, "{answer}").unwrap();
+        terminal.answer(question, &format!("{answer}\n"));
     }
-    assert!(child.wait().unwrap().success(), "{}", seen.lock().unwrap());
-    watcher.join().unwrap();
-    let screen = seen.lock().unwrap().clone();
+    let (status, screen) = terminal.ended();
+    assert_eq!(status, Some(0), "{screen}");
     assert!(!screen.contains("sandboxcode") && !screen.contains(TOKEN), "{screen}");
     assert!(screen.contains("handler URL: https://janitor.example.com/bitrix24/events"), "{screen}");
     let environment = fs::read_to_string(home.path("environment")).unwrap();
     assert!(environment.contains(&webhook) && environment.contains(TOKEN), "{environment}");
     assert!(fs::read_to_string(home.path("rules.yaml")).unwrap().contains("Asia/Yekaterinburg"));
+}
+
+#[test]
+fn ctrl_c_at_a_hidden_question_ends_it_and_the_terminal_shows_what_is_typed_again() {
+    let home = Home::without_portal("").with("TERM", "dumb");
+    let shell = "trap : INT; b24-janitor init; echo status $?; stty -a";
+    let Some(mut terminal) = Terminal::start(&home, shell) else { return };
+    terminal.answer("(not shown): ", "half-a-secret\u{3}");
+    let (_, screen) = terminal.ended();
+    assert!(screen.contains("interrupted") && screen.contains("status 1"), "{screen}");
+    assert!(!screen.contains("half-a-secret") && screen.contains(" echo "), "{screen}");
 }
