@@ -111,7 +111,7 @@ async fn overview_page(State(pages): State<Arc<Pages>>, Extension(visitor): Exte
     let Ok(rows) = tokio::time::timeout(OVERVIEW_TIMEOUT, (pages.overview)()).await else {
         return plain(StatusCode::SERVICE_UNAVAILABLE, "the database did not answer in time\n");
     };
-    let mut buttons = vec![("/pause", "Pause"), ("/resume", "Resume")];
+    let mut buttons = vec![("/pause", "Pause"), ("/resume", "Resume"), ("/rules/reload", "Reload the rules")];
     if visitor.signed_in {
         buttons.push(("/logout", "Sign out"));
     }

@@ -286,6 +286,9 @@ async fn a_person_signs_in_pauses_and_signs_out() {
     let form = format!("csrf={csrf}");
     assert_eq!(send(&router, "POST", "/pause", &browser, &form).await.0, StatusCode::SEE_OTHER);
     assert_eq!(count.load(Ordering::SeqCst), 1);
+    let (_, _, page) = send(&router, "GET", "/", &browser, "").await;
+    assert!(page.contains("action=\"/rules/reload\""), "{page}");
+    assert_eq!(send(&router, "POST", "/rules/reload", &browser, &form).await.0, StatusCode::OK);
     let (status, headers, _) = send(&router, "POST", "/logout", &browser, &form).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
     assert!(headers[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
