@@ -26,10 +26,16 @@ in_root b24-janitor --version
 check test -L "$root/etc/systemd/system/multi-user.target.wants/b24-janitor.service"
 check test -L "$root/etc/systemd/system/sockets.target.wants/b24-janitor.socket"
 
-in_root b24-janitor sandbox --leads 2000 --listen 127.0.0.1:8190 >"$root/root/sandbox.log" &
+# Not by the function: what is to be killed is the program, not a shell around it.
+chroot "$root" /usr/bin/b24-janitor sandbox --leads 2000 --listen 127.0.0.1:8190 >"$root/root/sandbox.log" &
 sandbox=$!
 trap 'kill "$sandbox" 2>/dev/null' EXIT
-until grep -qs "Ctrl-C ends it" "$root/root/sandbox.log"; do sleep 0.05; done
+# Ten seconds are far more than it takes; it ends at once where its port is taken.
+for _ in $(seq 200); do
+    grep -qs "Ctrl-C ends it" "$root/root/sandbox.log" && break
+    check kill -0 "$sandbox"
+    sleep 0.05
+done
 
 ready=$(date +%s%N)
 in_root sh -e /root/keys.sh
