@@ -107,32 +107,15 @@ async fn store_arrivals(ctx: Context, mut arrivals: mpsc::Receiver<Arrival>) {
     while arrivals.recv_many(&mut together, MAX_TOGETHER).await > 0 {
         let (mut events, answers): (Vec<NewEvent>, Vec<_>) =
             together.drain(..).map(|arrival| (arrival.event, arrival.stored)).unzip();
-        let marked = portal.mark(&ctx, &mut events).await;
-        let events = Arc::new(events);
-        let stored = match marked {
-            Ok(()) => store(&ctx, &portal, Arc::clone(&events)).await,
+        let stored = match portal.mark(&ctx, &mut events).await {
+            Ok(()) => store(&ctx, &portal, events).await,
             Err(error) => Err(error),
         };
-        match stored {
-            Ok(()) => {
-                portal.kept = portal.known.is_some();
-                for answer in answers {
-                    // Whoever no longer waits has hung up.
-                    answer.send(Ok(())).ok();
-                }
-            }
-            // A statement failed, perhaps for the sake of one of them: each by itself, so that the others are stored.
-            Err(StoreError::Statement(_)) if answers.len() > 1 => {
-                for (event, answer) in events.iter().zip(answers) {
-                    let stored = store(&ctx, &portal, Arc::new(vec![event.clone()])).await;
-                    answer.send(stored.map_err(|error| SinkError(error.to_string()))).ok();
-                }
-            }
-            Err(error) => {
-                for answer in answers {
-                    answer.send(Err(SinkError(error.to_string()))).ok();
-                }
-            }
+        portal.kept |= stored.is_ok() && portal.known.is_some();
+        let stored = stored.map_err(|error| SinkError(error.to_string()));
+        for answer in answers {
+            // Whoever no longer waits has hung up.
+            answer.send(stored.clone()).ok();
         }
     }
 }
@@ -163,7 +146,7 @@ impl Member {
     }
 }
 
-async fn store(ctx: &Context, portal: &Member, arrived: Arc<Vec<NewEvent>>) -> Result<(), StoreError> {
+async fn store(ctx: &Context, portal: &Member, arrived: Vec<NewEvent>) -> Result<(), StoreError> {
     let now = ctx.clock.now();
     let member = if portal.kept { None } else { portal.known.clone() };
     let foreign = arrived.iter().filter(|event| event.foreign).count() as u64;

@@ -139,7 +139,7 @@ impl Settling<'_> {
                 LastLook::Spare(reason) => {
                     Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None }
                 }
-                LastLook::Delete(..) => self.delete_alone(job, answer, None).await?,
+                LastLook::Delete(..) => self.delete_alone(job, Some(answer), None).await?,
             };
             self.settle(vec![(job.id, change)]).await?;
         }
@@ -152,19 +152,24 @@ impl Settling<'_> {
         Change::Unknown { settle_at, error: fault.to_string() }
     }
 
+    /// Back to waiting: surely not executed.
+    fn put_off(&self, job: &Job, error: Option<String>) -> Change {
+        let due_at = self.retry_at(self.ctx.clock.now(), job.attempts.saturating_add(1));
+        Change::Release { due_at, error, give_back: true }
+    }
+
     /// Deletes the lead of a job alone that a list had left out and `crm.item.get` found; nothing was sent for it yet.
     pub(super) async fn delete_found(&self, doomed: &Doomed) -> Result<(), EngineError> {
-        let nothing_sent = Fault::new("", NOT_FOUND_ALONE);
-        let change = self.delete_alone(&doomed.job, &nothing_sent, doomed.copy.clone()).await?;
+        let change = self.delete_alone(&doomed.job, None, doomed.copy.clone()).await?;
         self.settle(vec![(doomed.job.id, explained(change, &doomed.why))]).await
     }
 
-    /// The lead is still there after an error inside a batch, where another lead's error can leak into this one's: it
-    /// is deleted once more, alone, and that answer is final for the attempt.
+    /// The lead is still there after an error inside a batch (`before`), where another lead's error can leak into this
+    /// one's: it is deleted once more, alone, and that answer is final for the attempt.
     async fn delete_alone(
         &self,
         job: &Job,
-        before: &Fault,
+        before: Option<&Fault>,
         copy: Option<CopyToKeep>,
     ) -> Result<Change, EngineError> {
         let permit = self.ctx.portal.permit(Work::Delete { leads: 1 }).await;
@@ -174,9 +179,13 @@ impl Settling<'_> {
             let asked_at = self.ctx.clock.now();
             let lead = match self.ctx.portal.get(job.lead_id).await {
                 Ok(Presence::Present(lead)) => lead,
-                Ok(Presence::Gone) => return Ok(finish_gone(may_have_deleted(before))),
+                Ok(Presence::Gone) => return Ok(finish_gone(before.is_some_and(may_have_deleted))),
                 Ok(Presence::Unreadable(fault)) | Err(CallError { fault, .. }) => {
-                    return Ok(self.unknown(&fault));
+                    return Ok(match before {
+                        Some(_) => self.unknown(&fault),
+                        // Nothing was sent, so whoever may have deleted it meanwhile, it was not us.
+                        None => self.put_off(job, Some(fault.to_string())),
+                    });
                 }
             };
             let answered_at = self.ctx.clock.now();
@@ -186,8 +195,16 @@ impl Settling<'_> {
             again = true;
         };
         let rules = self.ctx.rules();
-        if let LastLook::Spare(reason) = last_look(&rules, &job.rule, &lead, sent_at) {
-            return Ok(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None });
+        match last_look(&rules, &job.rule, &lead, sent_at) {
+            LastLook::Spare(reason) => {
+                return Ok(Change::Finish { outcome: Outcome::Spared, reason: Some(reason), error: None });
+            }
+            // The grace period may have become longer since the job was claimed.
+            LastLook::Delete(rule, _) if rule.grace_period.after(job.created_at) > sent_at => {
+                let due_at = rule.grace_period.after(job.created_at);
+                return Ok(Change::Release { due_at, error: None, give_back: true });
+            }
+            LastLook::Delete(..) => {}
         }
         let (claim, id, lead_id) = (self.batch.claim.id, job.id, job.lead_id);
         let marked = self
@@ -208,8 +225,7 @@ impl Settling<'_> {
         if marked.is_empty() || stale || judged_anew {
             // Paused, stopped, changed by a colleague, read too long ago, or other rules in force: the first answer was
             // an error, so nothing has happened yet.
-            let due_at = self.retry_at(sent_at, job.attempts.saturating_add(1));
-            return Ok(Change::Release { due_at, error: None, give_back: true });
+            return Ok(self.put_off(job, None));
         }
         let attempt = Attempt { sent_at, ..self.attempt(job) };
         let reply = match self.ctx.portal.delete_one(permit, job.lead_id).await {

@@ -243,3 +243,43 @@ async fn where_every_question_takes_three_seconds_a_vetoed_lead_still_fails_in_t
     assert_eq!(world.outcome(lead).await, Some(Outcome::Failed));
     world.assert_adds_up().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_found_lead_that_a_colleague_deletes_before_anything_was_sent_is_already_gone() {
+    let mut world = World::new(0, &nightly()).await;
+    let leads: Vec<u32> = (0..3).map(|_| world.lead("JUNK")).collect();
+    world.deafen();
+    let found = leads[1];
+    let sandbox = world.sandbox.clone();
+    world.tap(true, Seen::reads, 0, {
+        let sandbox = sandbox.clone();
+        move || {
+            sandbox.hide(found);
+            Box::pin(std::future::ready(()))
+        }
+    });
+    world.tap(true, Seen::deletes, 0, {
+        let sandbox = sandbox.clone();
+        move || {
+            sandbox.permit(found);
+            Box::pin(std::future::ready(()))
+        }
+    });
+    // The look before its lone deletion gets no answer, and then it is gone.
+    world.sandbox.set_fault(Fault::new(FaultKind::Drop).on("crm.item.get").nth(1, 1));
+    world.tap(
+        true,
+        |seen| seen.method == "crm.item.get",
+        0,
+        move || {
+            sandbox.colleague_delete(found);
+            Box::pin(std::future::ready(()))
+        },
+    );
+    world.run("junk").await;
+    world.settled(HOUR).await;
+    assert!(world.taps_are_used());
+    world.assert_only_deleted(&[leads[0], leads[2]]);
+    assert_eq!(world.outcome(found).await, Some(Outcome::AlreadyGone));
+    world.assert_adds_up().await;
+}

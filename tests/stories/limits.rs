@@ -32,3 +32,18 @@ async fn a_drain_bound_by_the_operating_budget_uses_the_whole_of_every_window_an
         assert!(took <= 234.0 / 0.95, "{batch_charge:?}: {took} s");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_first_request_reads_for_every_lane_and_later_ones_each_for_the_next() {
+    let rules = nightly().replace("timezone", "portal: { concurrency: 4 }\ntimezone");
+    let world = World::with(SandboxOptions { leads: 3300, ..SandboxOptions::default() }, &rules).await;
+    let expected = world.sandbox.ids_where(junk);
+    world.pause(true).await;
+    world.run("junk").await;
+    let lists = || world.sandbox.stats().requests_by_method.get("crm.item.list").copied().unwrap_or(0);
+    let before = lists();
+    world.pause(false).await;
+    world.settled(HOUR).await;
+    world.assert_only_deleted(&expected);
+    assert_eq!(lists() - before, 1, "lists that no request that deletes brought along");
+}

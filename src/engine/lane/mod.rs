@@ -14,9 +14,11 @@
 //!   portal can no longer be working on it;
 //! * the answer is lost: the same, without the restart.
 
+mod ahead;
+mod batch;
 mod last_look;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -24,15 +26,17 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tracing::{debug, error, warn};
 
+pub(super) use batch::{Batch, Doomed};
+use batch::{Judged, Reading};
+
 use super::context::{Context, EngineError};
 use super::pulse::Part;
 use super::settle::Settling;
 use crate::core::batch_size::{self, BatchSize};
-use crate::core::lead::{Lead, LeadId};
-use crate::core::outcome::{Fault, Presence};
-use crate::core::rule::{Mode, Rule, RuleSet};
-use crate::portal::{BatchReply, BatchRequest, Permit, Work};
-use crate::store::jobs::{self, Claim, CopyToKeep, Job};
+use crate::core::lead::LeadId;
+use crate::core::rule::{Mode, Rule};
+use crate::portal::{BatchRequest, Permit, Work};
+use crate::store::jobs::{self, CopyToKeep, Job};
 use crate::store::{ClaimId, JobId, Room};
 use crate::store::{control, events};
 
@@ -55,22 +59,6 @@ const BARRED: SignedDuration = SignedDuration::from_secs(5);
 /// How often a batch is read again because events of its leads keep coming, before its jobs are given back.
 const REREADS: u32 = 3;
 
-/// Jobs that are claimed, with what was read of their leads, if it was.
-pub(super) struct Batch {
-    pub claim: Claim,
-    pub rules: Arc<RuleSet>,
-    read: Option<Reading>,
-}
-
-struct Reading {
-    /// The leads were read then or later: how old the reading is.
-    at: Timestamp,
-    answered_at: Timestamp,
-    /// Before the request left: an event from then on may tell what the answer does not.
-    asked_at: Timestamp,
-    found: HashMap<LeadId, Result<Presence, Fault>>,
-}
-
 /// One lane.
 pub(super) struct Lane {
     pub ctx: Context,
@@ -88,10 +76,6 @@ pub(super) struct Lane {
     /// After a failed read nothing is begun before this moment.
     pub resting_until: Mutex<Timestamp>,
 }
-
-/// A lane has at most the claim it works on and those it read ahead, in its first turn one for every lane; one more, in
-/// case a give-back failed.
-const CLAIMS_REMEMBERED: usize = 10;
 
 /// What a lane did with its turn.
 enum Turn {
@@ -183,7 +167,7 @@ impl Lane {
         self.ctx.pulse.rest(self.part());
         let ended = async {
             self.give_back(ahead).await?;
-            while let Some(batch) = self.take_over() {
+            while let Some(batch) = self.take_over(|_| true) {
                 self.give_back(Some(batch)).await?;
             }
             if failures > 0 { self.abandon().await } else { Ok(()) }
@@ -208,27 +192,6 @@ impl Lane {
         self.ctx.pulse.beat(self.part(), sleep + WAKES_WITHIN);
     }
 
-    /// Ends the claims that a failed turn left behind; those that were settled are none any more.
-    async fn abandon(&self) -> Result<(), EngineError> {
-        let now = self.ctx.clock.now();
-        let claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let abandoned = self
-            .ctx
-            .store
-            .write(move |db| {
-                let mut abandoned = 0;
-                for claim in claims {
-                    abandoned += jobs::abandon_claim(db, claim, now)?;
-                }
-                Ok(abandoned)
-            })
-            .await?;
-        if abandoned > 0 {
-            warn!(jobs = abandoned, "took back what a failed turn had claimed; sent ones are read later");
-        }
-        Ok(())
-    }
-
     fn batch_size(&self) -> usize {
         let size = self.size.lock().unwrap_or_else(PoisonError::into_inner).next();
         // One failure is the weather; from the second on a lead in the batch may be what the portal stumbles over.
@@ -240,36 +203,8 @@ impl Lane {
         *self.resting_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What another lane read for this one, if it still has.
-    fn take_over(&self) -> Option<Batch> {
-        let batch = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).pop_front()?;
-        self.remember(batch.claim.id);
-        Some(batch)
-    }
-
-    /// Leaves batches to whichever lane comes first: their claims are no longer this one's.
-    fn hand_over(&self, batches: Vec<Batch>) {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.retain(|claim| batches.iter().all(|batch| batch.claim.id != *claim));
-        drop(claims);
-        self.handed_over.lock().unwrap_or_else(PoisonError::into_inner).extend(batches);
-    }
-
-    fn remember(&self, claim: ClaimId) {
-        let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        if claims.len() >= CLAIMS_REMEMBERED {
-            claims.remove(0);
-        }
-        claims.push(claim);
-    }
-
     async fn turn(&self, ahead: Option<Batch>, barred_until: Timestamp) -> Result<Turn, EngineError> {
-        let mut ahead = ahead;
-        while ahead.is_none() {
-            let Some(batch) = self.take_over() else { break };
-            // What nobody took in time is read again by whoever claims it.
-            if self.is_fresh(&batch, 0) { ahead = Some(batch) } else { self.give_back(Some(batch)).await? }
-        }
+        let mut ahead = self.look_ahead(ahead).await?;
         if let Some(batch) = &mut ahead {
             self.trim(batch).await?;
         }
@@ -395,52 +330,6 @@ impl Lane {
         Ok(claim.map(|claim| Batch { claim, rules, read: None }))
     }
 
-    /// Claims and has read what comes after the request that is about to be sent: as much as the budgets will have room
-    /// for, and none at all rather than nothing. While nothing is known of the portal the request itself is small, so
-    /// it reads whole batches, and one for every lane.
-    async fn claim_ahead(&self) -> Result<Vec<Batch>, EngineError> {
-        let learnt = self.size.lock().unwrap_or_else(PoisonError::into_inner).is_learnt();
-        let (batches, size) = match learnt {
-            true => (1, self.batch_size()),
-            false => (usize::from(self.ctx.portal.suggested_concurrency()), batch_size::MAX - 1),
-        };
-        let mut ahead = Vec::new();
-        for _ in 0..batches {
-            let room = self.ctx.portal.room_for_deletions(size);
-            if room == 0 {
-                break;
-            }
-            let Some(batch) = self.claim(room).await? else { break };
-            ahead.push(batch);
-        }
-        Ok(ahead)
-    }
-
-    /// Gives back what is more than a batch may hold by what was learnt since it was claimed.
-    async fn trim(&self, batch: &mut Batch) -> Result<(), EngineError> {
-        let size = self.batch_size();
-        if batch.claim.jobs.len() > size {
-            let claim = batch.claim.id;
-            let surplus: Vec<JobId> = batch.claim.jobs.drain(size..).map(|job| job.id).collect();
-            self.ctx.store.write(move |db| jobs::release_some(db, claim, &surplus)).await?;
-        }
-        Ok(())
-    }
-
-    async fn give_back_all(&self, batches: Vec<Batch>) -> Result<(), EngineError> {
-        for batch in batches {
-            self.give_back(Some(batch)).await?;
-        }
-        Ok(())
-    }
-
-    async fn give_back(&self, batch: Option<Batch>) -> Result<(), EngineError> {
-        let Some(batch) = batch else { return Ok(()) };
-        let claim = batch.claim.id;
-        self.ctx.store.write(move |db| jobs::release_claim(db, claim)).await?;
-        Ok(())
-    }
-
     /// One request's worth of work; the jobs claimed and read ahead for the next one, if any.
     async fn work(&self, permit: Permit, mut batch: Batch) -> Result<Option<Batch>, EngineError> {
         let mut rereads = 0;
@@ -502,7 +391,7 @@ impl Lane {
             Ok(mut reply) => {
                 let lists = std::mem::take(&mut reply.lists);
                 for (batch, list) in ahead.iter_mut().zip(lists) {
-                    batch.read = list.ok().map(|leads| reading_of(&reply, leads));
+                    batch.read = list.ok().map(|leads| Reading::listed(&reply, leads));
                 }
                 let mut ahead = ahead.into_iter();
                 let next = ahead.next();
@@ -564,33 +453,4 @@ impl Lane {
         }
         Ok(None)
     }
-}
-
-/// The leads of a batch's last command. It ran after the deletions, whose seconds the portal tells; the rest of the time
-/// may have passed before it or after it.
-fn reading_of(reply: &BatchReply, leads: Vec<Lead>) -> Reading {
-    let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
-    let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
-    Reading {
-        at: reply.sent_at.checked_add(deleting).unwrap_or(reply.finished_at),
-        answered_at: reply.finished_at,
-        asked_at: reply.sent_at,
-        found: leads.into_iter().map(|lead| (lead.id, Ok(Presence::Present(lead)))).collect(),
-    }
-}
-
-/// What a batch's reading makes of its jobs; those it settles are no longer in the batch.
-pub(super) struct Judged {
-    /// To be deleted.
-    doomed: Vec<Doomed>,
-    /// The list left their leads out, which proves nothing: the request that deletes the others asks about them.
-    absent: Vec<Job>,
-}
-
-/// A job whose lead was just read and is to be deleted.
-pub(super) struct Doomed {
-    pub job: Job,
-    /// The conditions that selected it, for the job's history.
-    pub why: String,
-    pub copy: Option<CopyToKeep>,
 }
