@@ -52,8 +52,6 @@ const AT_HOME: &[(&str, &[&str])] = &[
 /// Arrows between modules of a folder that close a cycle and are accepted: what is imported is a word or a plain struct
 /// of the other, nothing that calls back. A new one needs a line here; one that is gone must leave.
 const ACCEPTED: &[(&str, &str)] = &[
-    // Settling is the second half of a lane's turn, in a file of its own: it takes the lane's batch.
-    ("engine::settle", "engine::lane"),
     // The gate counts by the names of methods, which stand beside the calls.
     ("portal::gate", "portal::batch"),
     ("portal::gate", "portal::leads"),

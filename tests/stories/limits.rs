@@ -47,3 +47,20 @@ async fn the_first_request_reads_for_every_lane_and_later_ones_each_for_the_next
     world.assert_only_deleted(&expected);
     assert_eq!(lists() - before, 1, "lists that no request that deletes brought along");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_ahead_before_the_portal_was_known_to_be_slow_is_cut_down_to_what_it_bears() {
+    let options =
+        SandboxOptions { leads: 400, delete_seconds: 3.3, sleep_scale: 1.0, ..SandboxOptions::default() };
+    let world = World::with(options, &nightly()).await;
+    let expected = world.sandbox.ids_where(junk);
+    assert!(expected.len() > 60, "{}", expected.len());
+    world.run("junk").await;
+    world.settled(4 * HOUR).await;
+    world.assert_only_deleted(&expected);
+    let stats = world.sandbox.stats();
+    assert_eq!(stats.cut, 0, "a request was cut by the portal");
+    // The first batch has ten leads, before anything is known.
+    assert!(stats.longest_request_seconds < 34.0, "{}", stats.longest_request_seconds);
+    world.assert_within_limits();
+}
