@@ -14,8 +14,22 @@ use crate::store::{JobId, RunId};
 const PAGE: u32 = 1000;
 
 const COLUMNS: &[&str] = &[
-    "id", "lead_id", "rule", "run_id", "trigger", "run_started_at", "outcome", "reason", "attempts", "created_at", "due_at",
-    "first_sent_at", "last_sent_at", "finished_at", "last_error", "restored_as",
+    "id",
+    "lead_id",
+    "rule",
+    "run_id",
+    "trigger",
+    "run_started_at",
+    "outcome",
+    "reason",
+    "attempts",
+    "created_at",
+    "due_at",
+    "first_sent_at",
+    "last_sent_at",
+    "finished_at",
+    "last_error",
+    "restored_as",
 ];
 
 /// Writes every finished job.

@@ -64,7 +64,12 @@ fn which(args: &RestoreArgs, rules: &RuleSet) -> Result<Which, Failure> {
 }
 
 /// Points to the recycle bin, and goes on only where a person said so.
-async fn consent(settings: &Settings, store: &Store, which: &Which, args: &RestoreArgs) -> Result<(), Failure> {
+async fn consent(
+    settings: &Settings,
+    store: &Store,
+    which: &Which,
+    args: &RestoreArgs,
+) -> Result<(), Failure> {
     let selection = which.clone();
     let leads = store.read(move |db| restores::select(db, &selection, MAX_LEADS + 1)).await?;
     if leads.is_empty() {
@@ -78,7 +83,9 @@ async fn consent(settings: &Settings, store: &Store, which: &Which, args: &Resto
     }
     complain(BIN_FIRST);
     if !std::io::stdin().is_terminal() || args.json.json {
-        return Err(Failure::usage("nothing was restored: if the recycle bin does not have them, add --from-copy"));
+        return Err(Failure::usage(
+            "nothing was restored: if the recycle bin does not have them, add --from-copy",
+        ));
     }
     ask(&format!("Create {} leads again from their copies? [y/N] ", leads.len()));
     let line = tokio::task::spawn_blocking(|| {
@@ -200,8 +207,13 @@ fn tell(settings: &Settings, out: Out, report: &Value) -> Result<(), Failure> {
         .map(|lead| {
             let mut notes = vec![text(lead, "why")];
             for (key, words) in [("differs", "differs in"), ("files", "files not restored in")] {
-                let names: Vec<&str> =
-                    lead.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+                let names: Vec<&str> = lead
+                    .get(key)
+                    .and_then(Value::as_array)
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str)
+                    .collect();
                 if !names.is_empty() {
                     notes.push(format!("{words} {}", names.join(", ")));
                 }

@@ -55,7 +55,12 @@ impl Zones {
 }
 
 /// A moment in the past as people type it: a date (its midnight in the rule's zone), a time with its offset, or an age.
-pub(super) fn moment(text: &str, zones: &Zones, rule: Option<&str>, now: Timestamp) -> Result<Timestamp, Failure> {
+pub(super) fn moment(
+    text: &str,
+    zones: &Zones,
+    rule: Option<&str>,
+    now: Timestamp,
+) -> Result<Timestamp, Failure> {
     let zone = rule.and_then(|rule| zones.of.get(rule)).unwrap_or(&zones.local);
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);

@@ -193,7 +193,10 @@ mod tests {
     #[test]
     fn a_leads_own_origin_is_kept_aside_whole() {
         let draft = Draft::new(&map(json!({ "originId": "shop-1", "originatorId": null })), "m");
-        assert_eq!(draft.origin.map(Value::Object), Some(json!({ "originatorId": "", "originId": "shop-1" })));
+        assert_eq!(
+            draft.origin.map(Value::Object),
+            Some(json!({ "originatorId": "", "originId": "shop-1" }))
+        );
     }
 
     #[test]

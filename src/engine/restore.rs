@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tracing::{info, warn};
 
 use super::context::{Context, EngineError};
-use crate::core::lead::LeadId;
+use crate::core::lead::{LeadId, read_time};
 use crate::core::outcome::{PORTAL_MAY_STILL_WORK, Presence};
 use crate::core::rule::{KeepCopy, RuleSet};
 use crate::core::undo::{self, Draft};
@@ -100,7 +100,7 @@ pub async fn restore(
     if ctx.room() != Room::Enough {
         return Err(EngineError::NoRoom);
     }
-    let restoring = Restoring { ctx, rules, again };
+    let mut restoring = Restoring { ctx, rules, again, learnt: Learnt::default() };
     let total = leads.len() as u64;
     let mut report = Report { leads: Vec::new(), left: 0 };
     for some in leads.chunks(PAGE) {
@@ -140,6 +140,38 @@ struct Restoring<'a> {
     ctx: &'a Context,
     rules: &'a RuleSet,
     again: bool,
+    learnt: Learnt,
+}
+
+/// What the portal has refused in this restore already, so that it isn't asked for with each lead again.
+#[derive(Debug, Default)]
+struct Learnt {
+    /// We may not import.
+    may_not_import: bool,
+    /// When a lead that is there was created: none may be created before it.
+    newest: Option<Timestamp>,
+}
+
+impl Learnt {
+    /// The ways to create a lead that are worth a request, the best first.
+    fn ways<'f>(
+        &self,
+        copy: &Map<String, Value>,
+        whole: &'f Map<String, Value>,
+        less: &'f Map<String, Value>,
+    ) -> Vec<(Creation, &'f Map<String, Value>)> {
+        let created = copy.get("createdTime").and_then(read_time);
+        let too_old = matches!((created, self.newest), (Some(created), Some(newest)) if created < newest);
+        let mut ways = Vec::new();
+        if !self.may_not_import {
+            if whole.len() > less.len() && !too_old {
+                ways.push((Creation::Import, whole));
+            }
+            ways.push((Creation::Import, less));
+        }
+        ways.push((Creation::Add, less));
+        ways
+    }
 }
 
 /// A deletion with everything that a restore needs.
@@ -181,7 +213,11 @@ impl Restoring<'_> {
             .collect())
     }
 
-    async fn one(&self, undoable: Undoable, there: &HashMap<String, LeadId>) -> Result<Told, EngineError> {
+    async fn one(
+        &mut self,
+        undoable: Undoable,
+        there: &HashMap<String, LeadId>,
+    ) -> Result<Told, EngineError> {
         let wanted = match self.wanted(&undoable) {
             Ok(wanted) => wanted,
             Err(why) => {
@@ -216,7 +252,9 @@ impl Restoring<'_> {
                     return Ok(found);
                 }
             }
-            Some(RestoreState::Missing) if !self.again => return Ok(wanted.told(Became::Unknown, Some(cant_tell(&wanted)))),
+            Some(RestoreState::Missing) if !self.again => {
+                return Ok(wanted.told(Became::Unknown, Some(cant_tell(&wanted))));
+            }
             Some(RestoreState::Missing | RestoreState::Restored | RestoreState::Failed) | None => {}
         }
         self.create(&wanted).await
@@ -231,7 +269,8 @@ impl Restoring<'_> {
         if undoable.deleted_at.is_none() {
             return Err("it is not certain yet that it was deleted".to_owned());
         }
-        let copy = serde_json::from_str(fields).map_err(|error| format!("its copy can't be read: {error}"))?;
+        let copy =
+            serde_json::from_str(fields).map_err(|error| format!("its copy can't be read: {error}"))?;
         let marker = marker(undoable).unwrap_or_default();
         Ok(Wanted { lead: undoable.lead_id, job, marker, copy })
     }
@@ -244,13 +283,15 @@ impl Restoring<'_> {
                 format!("no copy: rule {name} says `keep_copy: none`; {bin}")
             }
             Some((name, KeepCopy::For(age))) => {
-                format!("no copy: rule {name} keeps one for {age}, and it has expired or was not kept then; {bin}")
+                format!(
+                    "no copy: rule {name} keeps one for {age}, and it has expired or was not kept then; {bin}"
+                )
             }
             None => format!("no copy: it has expired, or none was kept; {bin}"),
         }
     }
 
-    async fn create(&self, wanted: &Wanted) -> Result<Told, EngineError> {
+    async fn create(&mut self, wanted: &Wanted) -> Result<Told, EngineError> {
         let ctx = self.ctx;
         let (lead, job, again, now) = (wanted.lead, wanted.job, self.again, ctx.clock.now());
         let marker = wanted.marker.clone();
@@ -259,10 +300,7 @@ impl Restoring<'_> {
         }
         let draft = Draft::new(&wanted.copy, &wanted.marker);
         let less = draft.without_history();
-        let mut ways = vec![(Creation::Import, &draft.fields), (Creation::Import, &less), (Creation::Add, &less)];
-        if less.len() == draft.fields.len() {
-            ways.remove(0);
-        }
+        let ways = self.learnt.ways(&wanted.copy, &draft.fields, &less);
         let mut sent_at = now;
         let mut refusal = String::new();
         for (index, (how, fields)) in ways.into_iter().enumerate() {
@@ -279,6 +317,7 @@ impl Restoring<'_> {
                 };
                 if error.refused_as_such() {
                     refusal = format!("{}: {}", error.fault, error.remedy);
+                    self.learn(how, fields.len() > less.len(), &error).await;
                     break;
                 }
                 ctx.note(&error).await;
@@ -299,6 +338,20 @@ impl Restoring<'_> {
         self.failed(wanted, refusal).await
     }
 
+    /// A refusal that holds for other leads too.
+    async fn learn(&mut self, how: Creation, with_history: bool, error: &CallError) {
+        match (how, error.fault.code.as_str()) {
+            (Creation::Import, "ACCESS_DENIED" | "ERROR_METHOD_NOT_FOUND") => {
+                self.learnt.may_not_import = true
+            }
+            (Creation::Import, _) if with_history && self.learnt.newest.is_none() => {
+                // What can't be read is asked for with the next lead again.
+                self.learnt.newest = self.ctx.portal.newest_created().await.unwrap_or_default();
+            }
+            (Creation::Import | Creation::Add, _) => {}
+        }
+    }
+
     async fn failed(&self, wanted: &Wanted, why: String) -> Result<Told, EngineError> {
         let (marker, error, now) = (wanted.marker.clone(), why.clone(), self.ctx.clock.now());
         self.ctx
@@ -308,7 +361,12 @@ impl Restoring<'_> {
         Ok(wanted.told(Became::Failed, Some(why)))
     }
 
-    async fn lost(&self, wanted: &Wanted, sent_at: Timestamp, error: &CallError) -> Result<Told, EngineError> {
+    async fn lost(
+        &self,
+        wanted: &Wanted,
+        sent_at: Timestamp,
+        error: &CallError,
+    ) -> Result<Told, EngineError> {
         let (marker, text, now) = (wanted.marker.clone(), error.fault.to_string(), self.ctx.clock.now());
         warn!(lead = %wanted.lead, error = %error.fault, "the answer to a restore was lost: the lead is looked up");
         self.ctx
@@ -372,13 +430,7 @@ impl Restoring<'_> {
             Ok(Presence::Present(found)) => Some(undo::differing(&wanted.copy, found.fields())),
             Ok(Presence::Gone | Presence::Unreadable(_)) | Err(_) => None,
         };
-        Ok(Told {
-            new_lead_id: Some(new),
-            method,
-            differs,
-            files: draft.files,
-            ..wanted.told(result, why)
-        })
+        Ok(Told { new_lead_id: Some(new), method, differs, files: draft.files, ..wanted.told(result, why) })
     }
 }
 
@@ -426,16 +478,19 @@ async fn settle(ctx: &Context) -> Result<(), EngineError> {
     }
     let markers: Vec<String> = unknown.iter().map(|restore| restore.marker.clone()).collect();
     let found = ctx.patiently(|| ctx.portal.leads_by_origin(undo::ORIGINATOR, &markers)).await?;
-    let found: HashMap<String, LeadId> = found
-        .iter()
-        .filter_map(|lead| Some((undo::marker_of(lead.fields())?.to_owned(), lead.id)))
-        .collect();
+    let found: HashMap<String, LeadId> =
+        found.iter().filter_map(|lead| Some((undo::marker_of(lead.fields())?.to_owned(), lead.id))).collect();
     ctx.store
         .write(move |db| {
             for restore in unknown {
                 match found.get(&restore.marker) {
                     Some(new) => {
-                        restores::restored(db, (restore.lead_id, restore.job_id, &restore.marker), *new, now)?;
+                        restores::restored(
+                            db,
+                            (restore.lead_id, restore.job_id, &restore.marker),
+                            *new,
+                            now,
+                        )?;
                     }
                     None => {
                         let why = "its answer was lost, and no lead with its marker is shown";

@@ -4,11 +4,13 @@
 //!
 //! Nothing here is repeated: a creation has no key by which the portal would know it again.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::envelope;
 use super::leads::{LIST, PAGE, page};
 use super::{CallError, Class, LEADS, Portal, Sent};
-use crate::core::lead::{Lead, LeadId};
+use crate::core::lead::{Lead, LeadId, read_time};
 
 /// How a lead is created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -69,7 +71,11 @@ impl Portal {
     ///
     /// # Errors
     /// Every [`CallError`]; [`Class::Malformed`] when a lead comes back that was not asked for.
-    pub async fn leads_by_origin(&self, originator: &str, origins: &[String]) -> Result<Vec<Lead>, CallError> {
+    pub async fn leads_by_origin(
+        &self,
+        originator: &str,
+        origins: &[String],
+    ) -> Result<Vec<Lead>, CallError> {
         if origins.is_empty() {
             return Ok(Vec::new());
         }
@@ -95,6 +101,24 @@ impl Portal {
         } else {
             Err(CallError::malformed(Some(reply.status), "a lead of another origin than the one asked for"))
         }
+    }
+
+    /// When the lead with the greatest id was created; `None` where there is none, or its time can't be read.
+    ///
+    /// # Errors
+    /// Every [`CallError`].
+    pub async fn newest_created(&self) -> Result<Option<Timestamp>, CallError> {
+        let params = json!({
+            "entityTypeId": LEADS,
+            "select": ["id", "createdTime"],
+            "order": { "id": "DESC" },
+            "start": -1,
+        });
+        let permit = self.inner.gate.list().await;
+        let (reply, _) = self.read_with(permit, LIST, &params).await?;
+        let leads =
+            envelope::leads(reply.result).map_err(|why| CallError::malformed(Some(reply.status), &why))?;
+        Ok(leads.iter().filter_map(|lead| lead.get("createdTime").and_then(read_time)).max())
     }
 
     /// A call that changes something, with a permit of its own.

@@ -57,7 +57,8 @@ pub struct Page {
 
 /// The finished jobs after `after` among the next `rows` jobs. `since` leaves out what ended before it.
 pub fn page(db: &Connection, after: JobId, since: Option<Timestamp>, rows: u32) -> rusqlite::Result<Page> {
-    const LAST: &str = "SELECT max(id), count(*) FROM (SELECT id FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2)";
+    const LAST: &str =
+        "SELECT max(id), count(*) FROM (SELECT id FROM jobs WHERE id > ?1 ORDER BY id LIMIT ?2)";
     const SQL: &str = "SELECT jobs.id, lead_id, jobs.rule, run_id, runs.\"trigger\", runs.started_at, outcome, reason,
             attempts, created_at, due_at, jobs.finished_at, last_error,
             (SELECT min(sent_at) FROM attempts WHERE job_id = jobs.id) AS first_sent_at,

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::columns::{at, at_opt, count, count_of, exactly_one, ms};
 use super::control;
-use super::restores;
 use super::ids::EventId;
+use super::restores;
 use crate::core::lead::LeadId;
 use crate::core::rule::LeadEvent;
 
@@ -128,10 +128,11 @@ pub fn take_pending(db: &Connection, leads: usize, now: Timestamp) -> rusqlite::
     let restoring = restores::in_flight(db)?;
     let mut oldest: Vec<LeadId> = Vec::new();
     {
-        let mut statement =
-            db.prepare_cached(NEXT)?;
+        let mut statement = db.prepare_cached(NEXT)?;
         let mut seen = std::collections::HashSet::new();
-        for lead in statement.query_map((i64::try_from(rows).unwrap_or(i64::MAX), restoring), |row| row.get(0))? {
+        for lead in
+            statement.query_map((i64::try_from(rows).unwrap_or(i64::MAX), restoring), |row| row.get(0))?
+        {
             let lead: LeadId = lead?;
             if oldest.len() < leads && seen.insert(lead) {
                 oldest.push(lead);

@@ -223,6 +223,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
+    // A copy whose time is over must not live on in a page that happens to be free.
+    db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
     db.query_row(&format!("PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}"), [], |_| Ok(()))?;
     Ok(db)
 }
@@ -232,6 +234,7 @@ fn verify(db: &Connection, path: &Path) -> Result<(), OpenError> {
     expect_setting(db, path, "journal_mode", "wal")?;
     expect_setting(db, path, "synchronous", "2")?;
     expect_setting(db, path, "foreign_keys", "1")?;
+    expect_setting(db, path, "secure_delete", "1")?;
     expect_setting(db, path, "busy_timeout", &BUSY_TIMEOUT_MS.to_string())?;
     expect_setting(db, path, "journal_size_limit", &JOURNAL_SIZE_LIMIT.to_string())?;
     expect_setting(db, path, "application_id", &APPLICATION_ID.to_string())

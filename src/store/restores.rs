@@ -116,7 +116,8 @@ pub fn restored(
     new: LeadId,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    const SQL: &str = "INSERT INTO restores (lead_id, job_id, marker, state, new_lead_id, sent_at, finished_at)
+    const SQL: &str =
+        "INSERT INTO restores (lead_id, job_id, marker, state, new_lead_id, sent_at, finished_at)
         VALUES (?1, ?2, ?3, 'restored', ?4, ?5, ?5)
         ON CONFLICT (lead_id, job_id) DO UPDATE
         SET state = 'restored', new_lead_id = ?4, error = NULL, finished_at = ?5 WHERE state <> 'restored'";
@@ -186,7 +187,8 @@ pub struct Undoable {
 pub fn select(db: &Connection, which: &Which, limit: u32) -> rusqlite::Result<Vec<LeadId>> {
     const RUN: &str = "SELECT lead_id FROM jobs WHERE run_id = ?1 AND outcome = 'deleted' GROUP BY lead_id
         ORDER BY max(id) LIMIT ?2";
-    const RULE: &str = "SELECT lead_id FROM jobs WHERE rule = ?1 AND outcome = 'deleted' AND finished_at >= ?2
+    const RULE: &str =
+        "SELECT lead_id FROM jobs WHERE rule = ?1 AND outcome = 'deleted' AND finished_at >= ?2
         GROUP BY lead_id ORDER BY max(id) LIMIT ?3";
     match which {
         Which::Leads(leads) => Ok(leads.iter().copied().take(limit as usize).collect()),

@@ -89,8 +89,11 @@ async fn a_restored_lead_is_field_by_field_the_one_that_was_deleted() {
     let told = one(&world, lead).await;
     assert_eq!((told.result, told.method), (Became::Restored, Some(Creation::Import)));
     let after = fields(&world, new_lead(&told)).await;
-    let mut different: Vec<&str> =
-        before.iter().filter(|(name, old)| after.get(*name) != Some(old)).map(|(name, _)| name.as_str()).collect();
+    let mut different: Vec<&str> = before
+        .iter()
+        .filter(|(name, old)| after.get(*name) != Some(old))
+        .map(|(name, _)| name.as_str())
+        .collect();
     different.sort_unstable();
     // The ids of the phones' rows are new, and the origin tells where the lead comes from.
     assert_eq!(different, ["fm", "id", "lastActivityTime", "originId", "originatorId"]);
@@ -111,7 +114,10 @@ async fn a_created_time_that_the_portal_refuses_is_left_out_and_told() {
     let told = one(&world, lead).await;
     assert_eq!((told.result, told.method), (Became::Restored, Some(Creation::Import)));
     let differs = told.differs.clone().unwrap();
-    assert!(differs.contains(&"createdTime".to_owned()) && differs.contains(&"createdBy".to_owned()), "{differs:?}");
+    assert!(
+        differs.contains(&"createdTime".to_owned()) && differs.contains(&"createdBy".to_owned()),
+        "{differs:?}"
+    );
     let after = fields(&world, new_lead(&told)).await;
     for (name, old) in before.iter().filter(|(name, _)| !differs.contains(*name)) {
         if !matches!(name.as_str(), "id" | "fm" | "originId" | "originatorId") {
@@ -320,7 +326,11 @@ async fn the_leads_of_a_run_and_of_a_rule_since_a_time_are_restored_each_once() 
     let since = runs[1].started_at;
     let report = restore(&world, &Which::Rule { rule: "junk".to_owned(), since }, false).await;
     assert_eq!(report.leads.iter().map(|told| told.lead_id.get()).collect::<Vec<_>>(), of_run[1]);
+    assert_eq!(world.sandbox.stats().calls_by_method[IMPORT], 60, "one request a lead");
+    // The portal creates none before one that is there, and is not asked to for each.
+    world.sandbox.insert(world.fresh("NEW"));
     let report = restore(&world, &Which::Run(runs[0].id), false).await;
+    assert_eq!(world.sandbox.stats().calls_by_method[IMPORT], 60 + 61);
     assert_eq!(report.leads.iter().map(|told| told.lead_id.get()).collect::<Vec<_>>(), of_run[0]);
     assert!(report.leads.iter().all(|told| told.result == Became::Restored));
     assert_eq!(created(&world).len(), 120);

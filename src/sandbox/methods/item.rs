@@ -210,7 +210,8 @@ fn check_history(lead: &Lead, fields: &Arr, state: &State, now: i64) -> Result<(
         let text = format!("Invalid value of field \"{name}\"");
         Err(RestError::bad("CRM_FIELD_ERROR_VALUE_NOT_VALID", text))
     };
-    let Some(name) = HISTORY.iter().find(|name| fields.get(name).is_some_and(|value| *value != Val::Null)) else {
+    let Some(name) = HISTORY.iter().find(|name| fields.get(name).is_some_and(|value| *value != Val::Null))
+    else {
         return Ok(());
     };
     if state.options.restricted {
