@@ -79,6 +79,10 @@ pub enum Command {
     Retry(JobArgs),
     /// Cancel a waiting job, and protect its lead from that rule for 30 days
     Cancel(JobArgs),
+    /// Create deleted leads again from their copies; the portal's recycle bin keeps more, so look there first
+    Restore(RestoreArgs),
+    /// Write every finished job, oldest first: rule, run, times, attempts, outcome, reason
+    Export(ExportArgs),
     /// Stop deleting, within a second and across restarts, until `resume`
     Pause(JsonArgs),
     /// Delete again after `pause`, or after the portal refused every call
@@ -365,6 +369,48 @@ pub struct JobArgs {
     #[command(flatten)]
     /// Output.
     pub json: JsonArgs,
+}
+
+/// Arguments of `restore`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("which").required(true).args(["leads", "run", "rule"]))]
+pub struct RestoreArgs {
+    /// The deleted leads, by the ids they had
+    #[arg(value_name = "LEAD_ID")]
+    pub leads: Vec<i64>,
+    /// All that this run deleted
+    #[arg(long, value_name = "RUN")]
+    pub run: Option<i64>,
+    /// All that this rule deleted since --since
+    #[arg(long, requires = "since")]
+    pub rule: Option<String>,
+    /// From when on: a date, a time with offset (RFC 3339), or an age (24h, 7d)
+    #[arg(long, value_name = "TIME", requires = "rule")]
+    pub since: Option<String>,
+    /// Restore from the copies, without being asked: the recycle bin does not have them
+    #[arg(long, visible_alias = "yes")]
+    pub from_copy: bool,
+    /// Create also leads whose earlier restore lost its answer, once you have looked for them in the portal
+    #[arg(long)]
+    pub again: bool,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("format").required(true).args(["csv", "jsonl"]))]
+pub struct ExportArgs {
+    /// As CSV, with a line of column names
+    #[arg(long)]
+    pub csv: bool,
+    /// As one JSON object a line
+    #[arg(long, visible_alias = "json")]
+    pub jsonl: bool,
+    /// Only jobs that ended from then on: a date, a time with offset (RFC 3339), or an age (24h, 7d)
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
 }
 
 #[cfg(test)]

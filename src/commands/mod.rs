@@ -6,6 +6,7 @@ mod completions;
 mod demo;
 mod estimated;
 mod explain;
+mod export;
 mod failure;
 mod health;
 mod init;
@@ -15,6 +16,7 @@ mod judged;
 mod plan;
 mod print;
 mod reload;
+mod restore;
 mod run;
 mod runs;
 mod sandbox;
@@ -112,6 +114,8 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Jobs(args) => jobs::list(&quiet(Need::NoPortal)?, &args).await,
         Command::Retry(args) => jobs::retry(&quiet(Need::NoPortal)?, &args).await,
         Command::Cancel(args) => jobs::cancel(&quiet(Need::NoPortal)?, &args).await,
+        Command::Restore(args) => restore::restore(&quiet(Need::Portal)?, &args).await,
+        Command::Export(args) => export::export(&quiet(Need::NoPortal)?, &args).await,
         Command::Pause(args) => status::pause(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
         Command::Resume(args) => status::resume(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
         Command::Status(args) => status::status(&quiet(Need::NoPortal)?, Out::new(args.json)).await,

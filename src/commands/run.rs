@@ -117,8 +117,23 @@ pub(super) async fn ask_service(
     kind: &'static str,
     args: &Value,
 ) -> Result<Value, Failure> {
+    let id = submit(store, kind, args).await?;
+    await_answer(settings, store, id, |_| ()).await
+}
+
+/// Asks the running service; the request's id.
+pub(super) async fn submit(store: &Store, kind: &'static str, args: &Value) -> Result<i64, Failure> {
     let (args, now) = (args.to_string(), Clock::System.now());
-    let id = store.write(move |db| requests::submit(db, kind, &args, now)).await?;
+    Ok(store.write(move |db| requests::submit(db, kind, &args, now)).await?)
+}
+
+/// Waits for the answer to a request; `hears` is told how far it is.
+pub(super) async fn await_answer(
+    settings: &Settings,
+    store: &Store,
+    id: i64,
+    hears: impl Fn(&str),
+) -> Result<Value, Failure> {
     let asked = tokio::time::Instant::now();
     let mut looks = 0;
     loop {
@@ -139,7 +154,10 @@ pub(super) async fn ask_service(
                     "the process that holds the database does not answer; is it a `serve`? `b24-janitor status` names it",
                 ));
             }
-            RequestState::Pending | RequestState::Taken { .. } => {
+            state @ (RequestState::Pending | RequestState::Taken { .. }) => {
+                if let RequestState::Taken { progress: Some(progress) } = &state {
+                    hears(progress);
+                }
                 if looks % LOOKS_AT_LOCK == LOOKS_AT_LOCK - 1
                     && let Whose::Ours(_) = workshop::whose(&settings.db)?
                 {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::failure::Failure;
+use crate::core::age::Age;
 use crate::core::rule::RuleSet;
 use crate::rules;
 use crate::settings::Settings;
@@ -51,6 +52,30 @@ impl Zones {
             (Err(_), _) => at.to_owned(),
         }
     }
+}
+
+/// A moment in the past as people type it: a date (its midnight in the rule's zone), a time with its offset, or an age.
+pub(super) fn moment(
+    text: &str,
+    zones: &Zones,
+    rule: Option<&str>,
+    now: Timestamp,
+) -> Result<Timestamp, Failure> {
+    let zone = rule.and_then(|rule| zones.of.get(rule)).unwrap_or(&zones.local);
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    if let Ok(date) = text.parse::<jiff::civil::Date>()
+        && text.len() == "2026-01-31".len()
+        && let Ok(midnight) = zone.to_timestamp(date.at(0, 0, 0, 0))
+    {
+        return Ok(midnight);
+    }
+    Age::parse(text).map(|age| age.before(now)).map_err(|_| {
+        Failure::usage(format!(
+            "--since {text}: write a date (2026-01-31), a time with its offset (2026-01-31T08:00:00+01:00), or an age (24h, 7d)"
+        ))
+    })
 }
 
 fn written(at: Timestamp, zone: &TimeZone) -> String {

@@ -24,3 +24,4 @@ pub mod schedule;
 pub mod spots;
 pub mod trace;
 pub mod truth;
+pub mod undo;

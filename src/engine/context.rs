@@ -334,6 +334,12 @@ pub enum EngineError {
     /// The rule is being evaluated already.
     #[error("rule `{0}` is being evaluated already")]
     AlreadyRunning(String),
+    /// More leads than one restore may have.
+    #[error("more than {0} leads: restore them by parts, by run or by a later --since")]
+    TooManyToRestore(u32),
+    /// The disk is nearly full.
+    #[error("the disk is nearly full: nothing is restored until there is room")]
+    NoRoom,
     /// The service is stopping.
     #[error("the service is stopping")]
     Stopping,

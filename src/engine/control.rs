@@ -17,13 +17,14 @@ use super::guards::{Guards, Watch};
 use super::pace::PaceKeeper;
 use super::plan;
 use super::pulse::Part;
+use super::restore;
 use crate::core::age::Age;
 use crate::core::lead::LeadId;
 use crate::core::rule::RuleSet;
 use crate::metrics;
 use crate::store::RunId;
 use crate::store::Store;
-use crate::store::requests::{self, Request};
+use crate::store::requests::{self, Request, RequestState};
 use crate::store::runs::{self, Trigger};
 use crate::store::{control, copies, events, jobs, prune};
 
@@ -197,9 +198,15 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
     let outcome = match request.kind.as_str() {
         "run" => run_rule(&ctx.hurried(), &rules, &request.args_json).await,
         "plan" => plan_rule(&ctx.hurried(), &rules, &request.args_json).await,
+        "restore" => restore_leads(&ctx.hurried(), &rules, &request).await,
         "explain" => explain_lead(&ctx.hurried(), &rules, &request.args_json).await,
         other => Err(format!("this service does not know the request `{other}`")),
     };
+    let id = request.id;
+    if let Ok(RequestState::Unknown) = ctx.store.read(move |db| requests::poll(db, id)).await {
+        info!(kind = request.kind, "a command went away before its answer");
+        return;
+    }
     let now = ctx.clock.now();
     let (ok, result) = match outcome {
         Ok(value) => (true, value.to_string()),
@@ -261,6 +268,18 @@ async fn explain_lead(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Valu
     let as_test = args.get("as_test").and_then(Value::as_bool).unwrap_or(false);
     match explain::explain(ctx, rules, lead, as_test).await {
         Ok(told) => serde_json::to_value(&told).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn restore_leads(ctx: &Context, rules: &RuleSet, request: &Request) -> Result<Value, String> {
+    let mut args = argument(&request.args_json)?;
+    let again = args.get("again").and_then(Value::as_bool).unwrap_or(false);
+    let which = args.get_mut("which").map(Value::take).unwrap_or_default();
+    let which = serde_json::from_value(which).map_err(|error| error.to_string())?;
+    let listener = restore::Listener::Request(request.id);
+    match restore::restore(ctx, rules, &which, again, listener).await {
+        Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -24,18 +24,18 @@ use crate::core::decide::{LastLook, Verdict, decide, last_look, whole_seconds};
 use crate::core::lead::{Lead, LeadId, read_time};
 use crate::core::outcome::Outcome;
 use crate::core::rule::{LeadEvent, RuleSet};
+use crate::core::undo;
 use crate::portal::{CallError, Class};
 use crate::store::EventId;
 use crate::store::control;
 use crate::store::events::{self, PendingLead};
 use crate::store::jobs::{self, JobState, LeadGone};
 use crate::store::protections::{self, ProtectionReason};
+use crate::store::restores;
 use crate::store::runs::{RunState, Trigger};
 
 /// A lead older than this when its ADD event comes is no new lead but one restored from the recycle bin.
 const RESTORED_IF_OLDER: SignedDuration = SignedDuration::from_hours(1);
-/// How long a restored lead is protected from every rule.
-const RESTORED_PROTECTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// A rule is swept because of a gap at most this often.
 const GAP_SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// How long the inbox sleeps when nothing wakes it: a safety net under the change notice of the store.
@@ -298,11 +298,12 @@ async fn decide_events(
 ) -> Result<(), EngineError> {
     let now = whole_seconds(ctx.clock.now());
     let by_id: HashMap<LeadId, Lead> = found.into_iter().map(|lead| (lead.id, lead)).collect();
-    let restored: Vec<LeadId> = pending
+    let mut restored: Vec<LeadId> = pending
         .iter()
         .filter(|lead| is_restored(lead, by_id.get(&lead.lead_id)))
         .map(|lead| lead.lead_id)
         .collect();
+    restored.extend(marked(ctx, &pending, &by_id).await?);
     protect_restored(ctx, &restored).await?;
     spare_kept(ctx, rules, &pending, &by_id, &restored, now).await?;
 
@@ -376,16 +377,56 @@ fn is_restored(pending: &PendingLead, found: Option<&Lead>) -> bool {
         .any(|event| event.portal_ts.unwrap_or(event.received_at).duration_since(created) > RESTORED_IF_OLDER)
 }
 
+/// Leads with the marker of a restore of ours whose id was not known until now: its answer was lost, or the database is an
+/// older backup. One whose id is known was protected when it became known.
+async fn marked(
+    ctx: &Context,
+    pending: &[PendingLead],
+    by_id: &HashMap<LeadId, Lead>,
+) -> Result<Vec<LeadId>, EngineError> {
+    let marked: Vec<(LeadId, String, bool)> = pending
+        .iter()
+        .filter_map(|lead| {
+            let marker = undo::marker_of(by_id.get(&lead.lead_id)?.fields())?;
+            let added = lead.events.iter().any(|event| event.event == LeadEvent::Add);
+            Some((lead.lead_id, marker.to_owned(), added))
+        })
+        .collect();
+    if marked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let now = ctx.clock.now();
+    let found = ctx
+        .store
+        .write(move |db| {
+            let mut found = Vec::new();
+            for (lead, marker, added) in marked {
+                match restores::by_marker(db, &marker)? {
+                    Some(known) if known.new_lead_id.is_some() => {}
+                    Some(known) => {
+                        restores::restored(db, (known.lead_id, known.job_id, &marker), lead, now)?;
+                        found.push(lead);
+                    }
+                    None if added => found.push(lead),
+                    None => {}
+                }
+            }
+            Ok(found)
+        })
+        .await?;
+    Ok(found)
+}
+
 async fn protect_restored(ctx: &Context, restored: &[LeadId]) -> Result<(), EngineError> {
     if restored.is_empty() {
         return Ok(());
     }
     info!(
         leads = restored.len(),
-        "leads came back from the recycle bin: protected from every rule for 30 days"
+        "leads came back from the recycle bin or a copy: protected from every rule for 30 days"
     );
     let now = ctx.clock.now();
-    let until = now.checked_add(RESTORED_PROTECTION).unwrap_or(Timestamp::MAX);
+    let until = now.checked_add(restores::PROTECTED_FOR).unwrap_or(Timestamp::MAX);
     let restored = restored.to_vec();
     ctx.store
         .write(move |db| {

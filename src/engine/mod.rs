@@ -23,6 +23,7 @@ mod probe;
 mod pulse;
 mod recheck;
 pub mod reload;
+pub mod restore;
 pub mod scheduler;
 mod settle;
 pub mod survey;
@@ -178,6 +179,7 @@ impl Engine {
         self.ctx.spawn(&self.tasks, recheck::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(&self.tasks, probe::run(self.ctx.clone()));
+        self.ctx.spawn(&self.tasks, restore::run(self.ctx.clone()));
         self.ctx.spawn(
             &self.tasks,
             control::run(self.ctx.clone(), self.tasks.clone(), look_every, self.guards.clone()),

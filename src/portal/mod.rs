@@ -8,6 +8,7 @@
 mod auth;
 mod batch;
 mod chain;
+mod create;
 mod envelope;
 mod errors;
 mod gate;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 
 pub use auth::{Access, OAuthOptions, Vault};
 pub use batch::{Asked, BatchReply, BatchRequest};
+pub use create::Creation;
 pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy, says_not_found};
 pub use gate::{Permit, Work};
 pub use http::{HttpClient, NoClient, Transport};

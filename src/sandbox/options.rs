@@ -59,6 +59,8 @@ pub struct SandboxOptions {
     pub not_found: NotFoundStyle,
     /// The webhook's user sees and deletes only the leads assigned to him. Default false: an administrator.
     pub restricted: bool,
+    /// The webhook's user may not import leads. Default false.
+    pub import_denied: bool,
     /// The webhook's scopes. Default `crm` alone, as the documentation tells users to grant.
     pub scope: Vec<String>,
     /// Requests a second that drain from the leaky bucket (`limits.md`). Default 2.
@@ -109,6 +111,7 @@ impl Default for SandboxOptions {
             language: Language::English,
             not_found: NotFoundStyle::Item,
             restricted: false,
+            import_denied: false,
             scope: vec!["crm".to_owned()],
             requests_per_second: 2.0,
             burst: 50.0,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::columns::{at, at_opt, count, count_of, exactly_one, ms};
 use super::control;
 use super::ids::EventId;
+use super::restores;
 use crate::core::lead::LeadId;
 use crate::core::rule::LeadEvent;
 
@@ -128,16 +129,22 @@ fn appended(event: &NewEvent, received_at: Timestamp) -> impl rusqlite::Params {
     )
 }
 
-/// Takes the pending events of the `leads` leads that have waited longest.
+/// Takes the pending events of the `leads` leads that have waited longest. While a lead is being restored, events of new
+/// leads wait: one of them may be that lead, whose id and protection are not known yet.
 pub fn take_pending(db: &Connection, leads: usize, now: Timestamp) -> rusqlite::Result<Vec<PendingLead>> {
     // A lead has at most one pending row of each kind, so this many rows hold that many leads.
     let rows = leads.saturating_mul(LeadEvent::ALL.len());
+    const NEXT: &str = "SELECT lead_id FROM events WHERE state = 'pending' AND (?2 = 0 OR NOT EXISTS
+        (SELECT 1 FROM events AS added WHERE added.lead_id = events.lead_id AND added.state = 'pending'
+         AND added.event = 'ONCRMLEADADD')) ORDER BY id LIMIT ?1";
+    let restoring = restores::in_flight(db)?;
     let mut oldest: Vec<LeadId> = Vec::new();
     {
-        let mut statement =
-            db.prepare_cached("SELECT lead_id FROM events WHERE state = 'pending' ORDER BY id LIMIT ?1")?;
+        let mut statement = db.prepare_cached(NEXT)?;
         let mut seen = std::collections::HashSet::new();
-        for lead in statement.query_map([i64::try_from(rows).unwrap_or(i64::MAX)], |row| row.get(0))? {
+        for lead in
+            statement.query_map((i64::try_from(rows).unwrap_or(i64::MAX), restoring), |row| row.get(0))?
+        {
             let lead: LeadId = lead?;
             if oldest.len() < leads && seen.insert(lead) {
                 oldest.push(lead);

@@ -9,6 +9,7 @@
 //! store.write(move |db| jobs::claim_due(db, now, limit, &caps)).await?
 //! ```
 
+pub mod audit;
 mod columns;
 pub mod control;
 pub mod copies;
@@ -25,6 +26,7 @@ pub mod protections;
 pub mod prune;
 pub mod recover;
 pub mod requests;
+pub mod restores;
 pub mod runs;
 mod writer;
 

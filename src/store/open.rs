@@ -101,7 +101,7 @@ pub const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 const STATEMENT_CACHE: usize = 128;
 
 /// The schema, a step a version: `user_version` counts the steps that a file has seen.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
 
 /// The newest schema version that this program knows.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -223,6 +223,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
+    // A copy whose time is over must not live on in a page that happens to be free.
+    db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
     db.query_row(&format!("PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}"), [], |_| Ok(()))?;
     Ok(db)
 }
@@ -232,6 +234,7 @@ fn verify(db: &Connection, path: &Path) -> Result<(), OpenError> {
     expect_setting(db, path, "journal_mode", "wal")?;
     expect_setting(db, path, "synchronous", "2")?;
     expect_setting(db, path, "foreign_keys", "1")?;
+    expect_setting(db, path, "secure_delete", "1")?;
     expect_setting(db, path, "busy_timeout", &BUSY_TIMEOUT_MS.to_string())?;
     expect_setting(db, path, "journal_size_limit", &JOURNAL_SIZE_LIMIT.to_string())?;
     expect_setting(db, path, "application_id", &APPLICATION_ID.to_string())

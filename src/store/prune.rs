@@ -25,6 +25,10 @@ pub fn prune(db: &Connection, finished_before: Timestamp, limit: u32) -> rusqlit
         ORDER BY finished_at LIMIT ?2)";
     const PROTECTIONS: &str = "DELETE FROM lead_protections WHERE (lead_id, reason, rule) IN
         (SELECT lead_id, reason, rule FROM lead_protections WHERE until < ?1 LIMIT ?2)";
+    // Without its copy a lead can't be restored a second time.
+    const RESTORES: &str = "DELETE FROM restores WHERE id IN (SELECT id FROM restores
+        WHERE finished_at < ?1 AND NOT EXISTS (SELECT 1 FROM copies WHERE copies.lead_id = restores.lead_id)
+        LIMIT ?2)";
     let before = ms(finished_before);
     let limit = limit.min(MAX_ROWS);
     let old = db
@@ -44,7 +48,7 @@ pub fn prune(db: &Connection, finished_before: Timestamp, limit: u32) -> rusqlit
         }
     }
     let mut rows = old.len();
-    for sql in [EVENTS, RUNS, PROTECTIONS] {
+    for sql in [EVENTS, RUNS, PROTECTIONS, RESTORES] {
         rows += db.prepare_cached(sql)?.execute((before, limit))?;
     }
     Ok(rows as u64)

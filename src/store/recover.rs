@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{events, jobs, requests, runs};
+use super::{events, jobs, requests, restores, runs};
 
 /// What was found and put right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub fn recover(db: &Connection, now: Timestamp) -> rusqlite::Result<Recovered> {
     let unknown = jobs::sent_to_unknown(db, now)?;
     let released = jobs::release_all_claimed(db)?;
     requests::fail_taken(db, now)?;
+    restores::sending_to_unknown(db)?;
     Ok(Recovered {
         released,
         unknown,

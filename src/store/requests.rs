@@ -77,12 +77,15 @@ pub fn take(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Request>> {
     Ok(taken)
 }
 
-/// Says how far a taken request is.
-pub fn progress(db: &Connection, id: i64, text: &str) -> rusqlite::Result<()> {
-    exactly_one(
-        db.prepare_cached("UPDATE requests SET progress = ?2 WHERE id = ?1 AND state = 'taken'")?
-            .execute((id, text))?,
-    )
+/// Says how far a taken request is; `false` where whoever asked has taken it back: nobody waits for it any more.
+pub fn tell(db: &Connection, id: i64, progress: &str) -> rusqlite::Result<bool> {
+    let sql = "UPDATE requests SET progress = ?2 WHERE id = ?1 AND state = 'taken'";
+    Ok(db.prepare_cached(sql)?.execute((id, progress))? == 1)
+}
+
+/// Takes a request back, also one that is being worked on: the work ends at its next step.
+pub fn abandon(db: &Connection, id: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM requests WHERE id = ?1 AND state <> 'done'")?.execute([id]).map(drop)
 }
 
 /// Answers a taken request.

@@ -29,6 +29,7 @@ mod service;
 mod settings;
 mod stop;
 mod trust;
+mod undo;
 mod upgrade;
 mod vetting;
 mod watchdog;

@@ -22,10 +22,11 @@ async fn every_setting_reads_back_as_it_was_asked_for() {
             ("journal_mode", "wal"),
             ("synchronous", "2"),
             ("foreign_keys", "1"),
+            ("secure_delete", "1"),
             ("busy_timeout", "5000"),
             ("journal_size_limit", "67108864"),
             ("application_id", "1647457386"),
-            ("user_version", "1"),
+            ("user_version", "2"),
         ];
         for (name, value) in wanted {
             assert_eq!(store.write(move |db| setting(db, name)).await.unwrap(), value, "{name}, {round}");

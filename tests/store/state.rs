@@ -114,7 +114,7 @@ fn a_request_is_taken_once_and_its_answer_found() {
             [(id, "run")]
         );
         assert_eq!(requests::take(db, t(1)).unwrap(), []);
-        requests::progress(db, id, "500 of 2000").unwrap();
+        assert!(requests::tell(db, id, "500 of 2000").unwrap());
         assert_eq!(
             requests::poll(db, id).unwrap(),
             RequestState::Taken { progress: Some("500 of 2000".to_owned()) }

@@ -58,6 +58,60 @@ async fn without_keep_copy_nothing_is_kept_and_for_a_spared_lead_neither() {
     assert!(world.copy(lead).await.is_none());
 }
 
+/// What [`telling`] plants, as it may stand in a file.
+const PLANTED: &[&str] = &["Zebulon", "Quartermain", "7654321", "secret.example", "very private"];
+
+fn found_in(bytes: &[u8]) -> Vec<&'static str> {
+    let holds =
+        |word: &&&str| bytes.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+    PLANTED.iter().filter(holds).copied().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_keep_copy_no_byte_of_a_lead_is_in_the_file_before_or_after_its_retention() {
+    let text = nightly()
+        .replace("mode: delete", "mode: delete, keep_copy: none, keep_history: 9d")
+        .replace("name: junk,", "name: junk, events: [ONCRMLEADUPDATE],");
+    let mut world = World::new(0, &text).await;
+    let deleted = world.place(telling(&world));
+    let refused = world.place(telling(&world));
+    let cancelled = world.place(telling(&world));
+    world.sandbox.veto(refused, "this lead stays");
+    world.run("junk").await;
+    world.settled(HOUR).await;
+    world.sandbox.colleague_update(cancelled, |lead| lead.title = "Quartermain calls back".into());
+    world.settled(HOUR).await;
+    assert!(!world.exists(deleted));
+    // What lives on would be judged again after the retention.
+    assert!(world.sandbox.colleague_delete(refused));
+    world.advance(MINUTE).await;
+    assert_eq!(found_in(&world.bytes()), [] as [&str; 0], "while the history is kept");
+    world.stop().await;
+    assert_eq!(found_in(&world.bytes()), [] as [&str; 0], "after an orderly end");
+    world.advance(10 * DAY).await;
+    world.start().await;
+    world.advance(3 * MINUTE).await;
+    assert_eq!(world.jobs().await, [], "the history is over");
+    assert_eq!(found_in(&world.bytes()), [] as [&str; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_time_of_a_copy_is_over_no_byte_of_it_stays_in_a_free_page() {
+    let mut world = World::new(0, &nightly()).await;
+    for _ in 0..30 {
+        world.place(telling(&world));
+    }
+    world.run("junk").await;
+    world.settled(HOUR).await;
+    assert_eq!(found_in(&world.bytes()), PLANTED, "the copies are there");
+    world.stop().await;
+    world.advance(31 * DAY).await;
+    world.start().await;
+    world.advance(2 * MINUTE).await;
+    world.stop().await;
+    assert_eq!(found_in(&world.bytes()), [] as [&str; 0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leads_texts_are_nowhere_but_in_its_copy() {
     let text = rules(

@@ -22,5 +22,6 @@ mod limits;
 mod selecting;
 mod stops;
 mod unchecked;
+mod undo;
 mod wires;
 mod world;

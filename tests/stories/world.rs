@@ -533,6 +533,15 @@ impl World {
         assert_eq!((stats.refused_503, stats.refused_429), (0, 0), "the portal refused for our pace");
     }
 
+    /// Every byte of the database and its log, whether SQLite still reads it or not.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for entry in std::fs::read_dir(self.file.parent().unwrap()).unwrap() {
+            bytes.extend(std::fs::read(entry.unwrap().path()).unwrap());
+        }
+        bytes
+    }
+
     /// Every text of the database, by table, copies apart.
     pub(crate) async fn dump(&self) -> Vec<(String, String)> {
         self.read(|db| {

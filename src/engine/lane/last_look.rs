@@ -17,11 +17,13 @@ use crate::core::freshness::is_fresh;
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{Change, Fault, Outcome, Presence, finish_gone};
 use crate::core::rule::{KeepCopy, Rule};
+use crate::core::undo;
 use crate::portal::{Asked, CallError, Class};
 use crate::store::JobId;
 use crate::store::events;
 use crate::store::jobs::{CopyToKeep, Job};
-use crate::store::protections::{self, LeadProtection};
+use crate::store::protections::{self, LeadProtection, ProtectionReason};
+use crate::store::restores;
 
 /// A lead that alone can't be read waits this long before it is asked about again.
 const UNREADABLE_WAITS: SignedDuration = SignedDuration::from_hours(1);
@@ -241,6 +243,16 @@ impl Lane {
         let now = self.ctx.clock.now();
         let jobs: Vec<(LeadId, String)> =
             batch.claim.jobs.iter().map(|job| (job.lead_id, job.rule.clone())).collect();
+        // A lead that a restore of ours has just created, and whose id is not known yet.
+        let marked: Vec<(LeadId, String)> = batch
+            .read
+            .iter()
+            .flat_map(|read| &read.found)
+            .filter_map(|(id, presence)| match presence {
+                Ok(Presence::Present(lead)) => Some((*id, undo::marker_of(lead.fields())?.to_owned())),
+                Ok(Presence::Gone | Presence::Unreadable(_)) | Err(_) => None,
+            })
+            .collect();
         let found = self
             .ctx
             .store
@@ -248,6 +260,11 @@ impl Lane {
                 let mut found = HashMap::new();
                 for (lead, rule) in jobs {
                     found.extend(protections::lead_protections(db, &[lead], &rule, now)?);
+                }
+                for (lead, marker) in marked {
+                    if restores::by_marker(db, &marker)?.is_some_and(|known| known.new_lead_id.is_none()) {
+                        found.insert(lead, LeadProtection { reason: ProtectionReason::Restored, until: now });
+                    }
                 }
                 Ok(found)
             })

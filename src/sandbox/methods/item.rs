@@ -177,15 +177,19 @@ pub(super) fn add(state: &mut State, call: &mut Call<'_>, import: bool) -> Resul
     let entity_type = int(call.params, "entityTypeId")?;
     let fields = fields_param(call.params)?;
     check_type(state, entity_type)?;
+    if import && state.options.import_denied {
+        return Err(access_denied(state));
+    }
     let mut lead = Lead::new("", call.now);
     lead.created_by = state.options.user_id;
     lead.updated_by = state.options.user_id;
     lead.assigned_by = state.options.user_id;
     assign(&mut lead, &fields, state, call, import)?;
-    let stage = lead.stage.to_string();
-    if !import {
-        lead.move_to(&stage, call.now.as_second());
+    if import {
+        check_history(&lead, &fields, state, call.now.as_second())?;
     }
+    let (stage, moved) = (lead.stage.to_string(), lead.moved);
+    lead.move_to(&stage, if import { moved } else { call.now.as_second() });
     let id = state.insert(lead, call.now);
     if import {
         let (mut item, mut result) = (Arr::new(), Arr::new());
@@ -195,6 +199,35 @@ pub(super) fn add(state: &mut State, call: &mut Call<'_>, import: bool) -> Resul
     }
     let lead = find(state, id.into())?;
     Ok(wrapped(state, lead, call.params))
+}
+
+/// What only an administrator may set, and only by import (`universal/import/index.md`).
+const HISTORY: &[&str] = &["createdTime", "updatedTime", "movedTime", "createdBy", "updatedBy", "movedBy"];
+
+/// The limits of that page: no lead may be created before one that is there already, and no time lies in the future.
+fn check_history(lead: &Lead, fields: &Arr, state: &State, now: i64) -> Result<(), RestError> {
+    let invalid = |name: &str| {
+        let text = format!("Invalid value of field \"{name}\"");
+        Err(RestError::bad("CRM_FIELD_ERROR_VALUE_NOT_VALID", text))
+    };
+    let Some(name) = HISTORY.iter().find(|name| fields.get(name).is_some_and(|value| *value != Val::Null))
+    else {
+        return Ok(());
+    };
+    if state.options.restricted {
+        return invalid(name);
+    }
+    let newest = state.leads.values().map(|lead| lead.created).max().unwrap_or(i64::MIN);
+    if lead.created < newest || lead.created > now {
+        return invalid("createdTime");
+    }
+    if lead.updated < lead.created || lead.updated > now {
+        return invalid("updatedTime");
+    }
+    if lead.moved < lead.created || lead.moved > lead.updated {
+        return invalid("movedTime");
+    }
+    Ok(())
 }
 
 pub(super) fn update(state: &mut State, call: &mut Call<'_>) -> Result<Answer, RestError> {
@@ -223,7 +256,7 @@ fn assign(
     values: &Arr,
     state: &State,
     call: &Call<'_>,
-    read_only_too: bool,
+    import: bool,
 ) -> Result<(), RestError> {
     for (name, value) in values.iter() {
         let name = name.to_string();
@@ -246,7 +279,7 @@ fn assign(
             let text = "Invalid value of field \"STAGE_ID\"";
             return Err(RestError::bad("CRM_FIELD_ERROR_VALUE_NOT_VALID", text));
         }
-        if id != 0 && (read_only_too || !field.read_only) {
+        if !field.read_only || (import && HISTORY.contains(&field.item)) {
             lead.assign(id, value, call.now.as_second(), state.offset());
         }
     }
