@@ -151,7 +151,7 @@ async fn store(ctx: &Context, portal: &Member, arrived: Vec<NewEvent>) -> Result
     let member = if portal.kept { None } else { portal.known.clone() };
     let foreign = arrived.iter().filter(|event| event.foreign).count() as u64;
     ctx.store
-        .write(move |db| {
+        .write_arrivals(move |db| {
             if let Some(member) = member {
                 control::set(db, MEMBER_ID, &member, now)?;
             }

@@ -86,13 +86,14 @@ const SWEEP_RETRIES: u32 = 4;
 
 /// Processes events until the service stops.
 pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
-    let mut changes = ctx.store.changes();
+    let (mut changes, mut arrivals) = (ctx.store.changes(), ctx.store.arrivals());
     let mut unchecked = ctx.unchecked_changes();
     let mut tries = 0;
     let swept = Arc::new(tokio::sync::Mutex::new(Swept::new()));
     let sweeping = Arc::new(AtomicBool::new(false));
     while !ctx.stop.is_cancelled() {
         changes.borrow_and_update();
+        arrivals.borrow_and_update();
         unchecked.mark_unchanged();
         let step = async {
             if ctx.store.read(|db| Ok(control::portal_stop(db)?.is_some())).await? {
@@ -132,6 +133,7 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
         tokio::select! {
             biased;
             _ = changes.changed() => {}
+            _ = arrivals.changed() => {}
             _ = unchecked.changed() => {}
             () = ctx.clock.sleep_until(until) => {}
             () = ctx.stop.cancelled() => return,
@@ -150,7 +152,7 @@ fn awaits_check(ctx: &Context) -> bool {
 /// Takes and processes up to 50 leads' events; whether there were any.
 pub(super) async fn process_some(ctx: &Context) -> Result<bool, EngineError> {
     let now = ctx.clock.now();
-    if !ctx.store.read(|db| Ok(events::counts(db)?.pending > 0)).await? {
+    if !ctx.store.read(events::any_pending).await? {
         return Ok(false);
     }
     let pending = ctx.store.write(move |db| events::take_pending(db, batch_size::MAX, now)).await?;

@@ -118,6 +118,15 @@ struct Listener {
     attempts: Attempts,
 }
 
+// What an event is asked for (<https://apidocs.bitrix24.com/api-reference/events/index.html>).
+const TOKEN: &str = "auth[application_token]";
+const EVENT: &str = "event";
+const LEAD_ID: &str = "data[FIELDS][ID]";
+const RAISED_AT: &str = "ts";
+const DOMAIN: &str = "auth[domain]";
+const MEMBER_ID: &str = "auth[member_id]";
+const WANTED: [&str; 6] = [TOKEN, EVENT, LEAD_ID, RAISED_AT, DOMAIN, MEMBER_ID];
+
 /// The label of an event before it is known, and of every event that is none of ours.
 const NO_EVENT: &str = "none";
 const OTHER_EVENT: &str = "other";
@@ -194,24 +203,22 @@ impl Listener {
 
     /// From the bytes to what was received, or the refusal.
     fn open(&self, body: &[u8]) -> Result<Received, Verdict> {
-        let form = Form::parse(body).map_err(|error| match error {
+        let form = Form::with(body, |key| WANTED.contains(&key)).map_err(|error| match error {
             NotAForm::TooManyPairs => malformed(NO_EVENT, "the form has too many fields\n"),
             NotAForm::Malformed => malformed(NO_EVENT, "the body is not a form\n"),
         })?;
-        let token = form
-            .one("auth[application_token]")
-            .map_err(|_| malformed(NO_EVENT, "auth[application_token] is there twice\n"))?;
+        let token =
+            form.one(TOKEN).map_err(|_| malformed(NO_EVENT, "auth[application_token] is there twice\n"))?;
         if !self.tokens.accept(token.unwrap_or_default()) {
             return Err(refuse(EventResult::Forbidden));
         }
-        let name = form.one("event").map_err(|_| malformed(NO_EVENT, "event is there twice\n"))?;
+        let name = form.one(EVENT).map_err(|_| malformed(NO_EVENT, "event is there twice\n"))?;
         let name = name
             .filter(|name| !name.is_empty())
             .ok_or_else(|| malformed(NO_EVENT, "the form names no event\n"))?;
         let Some(event) = LeadEvent::parse(name) else { return Ok(Received::Other(bounded(name))) };
-        let id = form
-            .one("data[FIELDS][ID]")
-            .map_err(|_| malformed(event.as_str(), "data[FIELDS][ID] is there twice\n"))?;
+        let id =
+            form.one(LEAD_ID).map_err(|_| malformed(event.as_str(), "data[FIELDS][ID] is there twice\n"))?;
         let lead_id = id
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| malformed(event.as_str(), "data[FIELDS][ID] is no lead id\n"))?;
@@ -219,11 +226,11 @@ impl Listener {
             event,
             lead_id,
             portal_ts: form
-                .first("ts")
+                .first(RAISED_AT)
                 .and_then(|ts| ts.parse().ok())
                 .and_then(|seconds| Timestamp::from_second(seconds).ok()),
-            domain: form.first("auth[domain]").map(bounded),
-            member_id: form.first("auth[member_id]").map(bounded),
+            domain: form.first(DOMAIN).map(bounded),
+            member_id: form.first(MEMBER_ID).map(bounded),
         }))
     }
 

@@ -5,7 +5,12 @@
 //! with literal or with encoded brackets, is that one key
 //! (<https://apidocs.bitrix24.com/api-reference/events/index.html>).
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use url::form_urlencoded;
 
 /// The most pairs that a body may have. An event has about fifteen; ten thousand tiny ones in 64 KiB are an attack on
 /// whoever builds a map of them.
@@ -24,13 +29,21 @@ pub(super) enum NotAForm {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Doubled;
 
-/// The decoded pairs, in the order of the body.
-#[derive(PartialEq)]
-pub(super) struct Form(Vec<(String, String)>);
+/// The decoded pairs that were wanted, in the order of the body; a text without an escape is the body's own.
+pub(super) struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl Form {
-    /// Reads a body.
-    pub(super) fn parse(body: &[u8]) -> Result<Form, NotAForm> {
+impl Form<'static> {
+    /// Reads a body, and keeps all of it.
+    pub(super) fn parse(body: &[u8]) -> Result<Form<'static>, NotAForm> {
+        let Form(pairs) = Form::with(body, |_| true)?;
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Ok(Form(pairs.into_iter().map(|(key, value)| (owned(key), owned(value))).collect()))
+    }
+}
+
+impl<'a> Form<'a> {
+    /// Reads a whole body, and keeps the pairs whose key is `wanted`.
+    pub(super) fn with(body: &'a [u8], wanted: impl Fn(&str) -> bool) -> Result<Form<'a>, NotAForm> {
         let pieces = || body.split(|byte| *byte == b'&').filter(|piece| !piece.is_empty());
         if pieces().count() > MAX_PAIRS {
             return Err(NotAForm::TooManyPairs);
@@ -38,11 +51,14 @@ impl Form {
         if !pieces().all(|piece| piece.contains(&b'=')) || !well_encoded(body) {
             return Err(NotAForm::Malformed);
         }
-        serde_urlencoded::from_bytes(body).map(Form).map_err(|_| NotAForm::Malformed)
+        serde_urlencoded::Deserializer::new(form_urlencoded::parse(body))
+            .deserialize_seq(Wanted(wanted))
+            .map(Form)
+            .map_err(|_| NotAForm::Malformed)
     }
 
     /// The value of a key that may be there at most once.
-    pub(super) fn one<'a>(&'a self, key: &'a str) -> Result<Option<&'a str>, Doubled> {
+    pub(super) fn one(&self, key: &str) -> Result<Option<&str>, Doubled> {
         let mut values = self.values(key);
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
@@ -51,12 +67,38 @@ impl Form {
     }
 
     /// The first value of a key that decides nothing.
-    pub(super) fn first<'a>(&'a self, key: &'a str) -> Option<&'a str> {
+    pub(super) fn first(&self, key: &str) -> Option<&str> {
         self.values(key).next()
     }
 
-    fn values<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_str())
+    fn values(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value.as_ref())
+    }
+}
+
+/// A key or a value.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Keeps the pairs whose key it wants.
+struct Wanted<F>(F);
+
+impl<'de, F: Fn(&str) -> bool> Visitor<'de> for Wanted<F> {
+    type Value = Vec<(Cow<'de, str>, Cow<'de, str>)>;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("a form")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while let Some((Text(key), Text(value))) = pairs.next_element()? {
+            if (self.0)(&key) {
+                kept.push((key, value));
+            }
+        }
+        Ok(kept)
     }
 }
 
@@ -77,7 +119,9 @@ mod tests {
     use super::*;
 
     fn parse(body: &str) -> Result<Vec<(String, String)>, NotAForm> {
-        Form::parse(body.as_bytes()).map(|form| form.0)
+        Form::parse(body.as_bytes()).map(|form| {
+            form.0.into_iter().map(|(key, value)| (key.into_owned(), value.into_owned())).collect()
+        })
     }
 
     fn pairs(list: &[(&str, &str)]) -> Result<Vec<(String, String)>, NotAForm> {
@@ -112,10 +156,10 @@ mod tests {
 
     #[test]
     fn a_key_that_must_be_unique_is_refused_twice_even_with_equal_values() {
-        let form = Form::parse(b"a=1&b=2&a%3D=3&b=2").ok().unwrap();
+        let form = Form::with(b"a=1&b=2&a%3D=3&c=4&b=2", |key| key != "c").ok().unwrap();
         assert_eq!(form.one("a"), Ok(Some("1")));
         assert_eq!(form.one("b"), Err(Doubled));
-        assert_eq!(form.one("c"), Ok(None));
+        assert_eq!(form.one("c"), Ok(None), "nobody wanted it");
         assert_eq!(form.first("b"), Some("2"));
     }
 

@@ -204,7 +204,7 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, mut request: Request,
 }
 
 /// The fields of a request's body, and its bytes; an empty body is an empty form.
-async fn take_form(request: &mut Request) -> Result<(Form, Vec<u8>), Response> {
+async fn take_form(request: &mut Request) -> Result<(Form<'static>, Vec<u8>), Response> {
     let body = std::mem::take(request.body_mut());
     let read = tokio::time::timeout(FORM_TIMEOUT, Limited::new(body, MAX_FORM).collect()).await;
     let bytes = match read {

@@ -229,6 +229,12 @@ pub fn counts(db: &Connection) -> rusqlite::Result<EventCounts> {
     })
 }
 
+/// Whether an event waits for its evaluation.
+pub fn any_pending(db: &Connection) -> rusqlite::Result<bool> {
+    const SQL: &str = "SELECT EXISTS (SELECT 1 FROM events WHERE state = 'pending')";
+    db.prepare_cached(SQL)?.query_row([], |row| row.get(0))
+}
+
 /// The latest rows among which the last arrival is looked for: an older one that still waits can have been joined later.
 const LATEST: u32 = 1000;
 

@@ -37,6 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use self::writer::Concerns;
 use crate::watch;
 
 pub use disk::{BALLAST, Disk, EVENT_FLOOR, Room, WORK_FLOOR};
@@ -78,7 +79,7 @@ pub struct Store {
 
 struct Inner {
     threads: Runner,
-    changes: Arc<watch::Sender<u64>>,
+    changes: Arc<writer::Changes>,
     /// The last `PRAGMA data_version` that the writing connection reported.
     data_version: AtomicI64,
 }
@@ -119,7 +120,7 @@ impl Store {
         let db = open::open_writer(path, options.create)?;
         let version =
             data_version(&db).map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
-        let changes = Arc::new(watch::Sender::new(0));
+        let changes = Arc::default();
         let threads = match options.threads {
             Threads::Inline => Runner::Inline(Mutex::new(Some(db)), Mutex::default()),
             Threads::Own => start_threads(path, db, Arc::clone(&changes))?,
@@ -133,7 +134,24 @@ impl Store {
         &self,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let (write, answer) = writer::message(run);
+        self.write_for(Concerns::All, run).await
+    }
+
+    /// As [`Store::write`], for what only adds or joins events of the inbox: it moves [`Store::arrivals`], not
+    /// [`Store::changes`].
+    pub async fn write_arrivals<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.write_for(Concerns::Inbox, run).await
+    }
+
+    async fn write_for<T: Send + 'static>(
+        &self,
+        concerns: Concerns,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (write, answer) = writer::message(concerns, run);
         match &self.inner.threads {
             Runner::Own { writes, .. } => {
                 writes.send(writer::Message::Write(write)).await.map_err(|_| StoreError::Closed)?;
@@ -214,10 +232,15 @@ impl Store {
         }
     }
 
-    /// A number that grows with every commit of ours that changed rows, and with every change by another process that
-    /// [`Store::poll_foreign_changes`] notices.
+    /// A number that grows with every commit of ours that changed rows, those of [`Store::write_arrivals`] left out, and
+    /// with every change by another process that [`Store::poll_foreign_changes`] notices.
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.inner.changes.subscribe()
+        self.inner.changes.all.subscribe()
+    }
+
+    /// A number that grows with every commit of [`Store::write_arrivals`].
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.inner.changes.arrivals.subscribe()
     }
 
     /// Whether another process has written since the last call (or since opening); if so, [`Store::changes`] moves.
@@ -226,7 +249,7 @@ impl Store {
         let now = self.write(data_version).await?;
         let foreign = self.inner.data_version.swap(now, Ordering::SeqCst) != now;
         if foreign {
-            self.inner.changes.send_modify(|count| *count += 1);
+            self.inner.changes.all.send_modify(|count| *count += 1);
         }
         Ok(foreign)
     }
@@ -258,7 +281,7 @@ impl std::fmt::Debug for Store {
     }
 }
 
-fn start_threads(path: &Path, db: Connection, changes: Arc<watch::Sender<u64>>) -> Result<Runner, OpenError> {
+fn start_threads(path: &Path, db: Connection, changes: Arc<writer::Changes>) -> Result<Runner, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let (writes, write_queue) = mpsc::channel(writer::WRITE_QUEUE);
     let (reads, read_queue) = mpsc::channel(READ_QUEUE);

@@ -29,7 +29,37 @@ pub(super) const WRITE_QUEUE: usize = 4096;
 pub(super) type Deliver = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 /// Runs in a savepoint, or is told why it can't; says whether to keep what it did.
-pub(super) type Write = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (bool, Deliver) + Send>;
+type Run = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (bool, Deliver) + Send>;
+
+/// Whom a commit concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Concerns {
+    /// Everyone who watches the file.
+    All,
+    /// Only the inbox: events arrive thousands of times a second, and everyone who is woken reads the file.
+    Inbox,
+}
+
+/// What a caller wants done.
+pub(super) struct Write {
+    run: Run,
+    concerns: Concerns,
+}
+
+/// Numbers that grow with the commits that changed rows.
+#[derive(Debug)]
+pub(super) struct Changes {
+    /// With those that concern all.
+    pub(super) all: watch::Sender<u64>,
+    /// With those that concern the inbox alone.
+    pub(super) arrivals: watch::Sender<u64>,
+}
+
+impl Default for Changes {
+    fn default() -> Changes {
+        Changes { all: watch::Sender::new(0), arrivals: watch::Sender::new(0) }
+    }
+}
 
 /// What the writer's thread is asked.
 pub(super) enum Message {
@@ -41,10 +71,11 @@ pub(super) enum Message {
 
 /// A message and where its answer arrives.
 pub(super) fn message<T: Send + 'static>(
+    concerns: Concerns,
     run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> (Write, oneshot::Receiver<Result<T, StoreError>>) {
     let (sender, receiver) = oneshot::channel();
-    let write: Write = Box::new(move |db| {
+    let run: Run = Box::new(move |db: Result<&Connection, StoreError>| {
         let outcome = db.and_then(|db| guarded(db, run));
         let keep = outcome.is_ok();
         let deliver: Deliver = Box::new(move |committed| {
@@ -54,7 +85,7 @@ pub(super) fn message<T: Send + 'static>(
         });
         (keep, deliver)
     });
-    (write, receiver)
+    (Write { run, concerns }, receiver)
 }
 
 /// Runs a closure on a connection; a panic in it must not end the thread that everyone depends on.
@@ -73,7 +104,7 @@ pub(super) fn guarded<T>(
 }
 
 /// The thread: until it is closed or nobody can send any more.
-pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: Arc<watch::Sender<u64>>) {
+pub(super) fn run(db: Connection, mut queue: mpsc::Receiver<Message>, changes: Arc<Changes>) {
     while let Some(message) = queue.blocking_recv() {
         let mut closing = false;
         match message {
@@ -114,11 +145,11 @@ pub(super) fn checkpoint(db: &Connection) {
     }
 }
 
-/// One transaction with `first` and what `next` has ready. Where it changed rows, `changes` grows before the answers.
+/// One transaction with `first` and what `next` has ready. Where it changed rows, `changes` grow before the answers.
 /// `may_commit` is told whether it did, and has the last word.
 pub(super) fn commit_group(
     db: &Connection,
-    changes: &watch::Sender<u64>,
+    changes: &Changes,
     first: Write,
     mut next: impl FnMut() -> Option<Write>,
     may_commit: impl FnOnce(bool) -> bool,
@@ -126,15 +157,22 @@ pub(super) fn commit_group(
     let changes_before = db.total_changes();
     if let Err(error) = execute(db, "BEGIN IMMEDIATE") {
         let error = Arc::new(error);
-        let (_, deliver) = first(Err(StoreError::Commit(Arc::clone(&error))));
+        let (_, deliver) = (first.run)(Err(StoreError::Commit(Arc::clone(&error))));
         deliver(Err(StoreError::Commit(error)));
         return;
     }
     let started = Instant::now();
     let mut delivers: Vec<Deliver> = Vec::new();
+    let (mut concerned_all, mut concerned_inbox) = (false, false);
     let mut write = Some(first);
-    while let Some(current) = write.take() {
-        delivers.push(in_savepoint(db, current));
+    while let Some(Write { run, concerns }) = write.take() {
+        let before = db.total_changes();
+        delivers.push(in_savepoint(db, run));
+        let changed = db.total_changes() != before;
+        match concerns {
+            Concerns::All => concerned_all |= changed,
+            Concerns::Inbox => concerned_inbox |= changed,
+        }
         // Some failures (a full disk among them) make SQLite undo the whole transaction by itself.
         if db.is_autocommit() || delivers.len() >= MAX_GROUP || started.elapsed() >= MAX_GROUP_TIME {
             break;
@@ -151,8 +189,12 @@ pub(super) fn commit_group(
     if committed.is_err() {
         roll_back(db);
     }
-    if committed.is_ok() && db.total_changes() != changes_before {
-        changes.send_modify(|count| *count += 1);
+    if committed.is_ok() {
+        for (concerned, counted) in [(concerned_all, &changes.all), (concerned_inbox, &changes.arrivals)] {
+            if concerned {
+                counted.send_modify(|count| *count += 1);
+            }
+        }
     }
     for deliver in delivers {
         deliver(match &committed {
@@ -162,12 +204,12 @@ pub(super) fn commit_group(
     }
 }
 
-fn in_savepoint(db: &Connection, write: Write) -> Deliver {
+fn in_savepoint(db: &Connection, run: Run) -> Deliver {
     if let Err(error) = execute(db, "SAVEPOINT message") {
-        let (_, deliver) = write(Err(StoreError::Statement(error)));
+        let (_, deliver) = run(Err(StoreError::Statement(error)));
         return deliver;
     }
-    let (keep, deliver) = write(Ok(db));
+    let (keep, deliver) = run(Ok(db));
     if db.is_autocommit() {
         return deliver;
     }
@@ -201,7 +243,7 @@ mod tests {
 
     type Answer = oneshot::Receiver<Result<(), StoreError>>;
 
-    fn database() -> (Connection, watch::Sender<u64>) {
+    fn database() -> (Connection, Changes) {
         let db = Connection::open_in_memory().unwrap();
         db.execute_batch(
             "PRAGMA foreign_keys = ON;
@@ -209,13 +251,13 @@ mod tests {
             CREATE TABLE child (id INTEGER PRIMARY KEY, parent REFERENCES parent (id) DEFERRABLE INITIALLY DEFERRED)",
         )
         .unwrap();
-        (db, watch::Sender::new(0))
+        (db, Changes::default())
     }
 
     /// Commits these statements as one group; their answers.
-    fn group(db: &Connection, changes: &watch::Sender<u64>, statements: &[&'static str]) -> Vec<Answer> {
+    fn group(db: &Connection, changes: &Changes, statements: &[&'static str]) -> Vec<Answer> {
         let (mut writes, answers): (Vec<Write>, Vec<Answer>) =
-            statements.iter().map(|&sql| message(move |db| db.execute_batch(sql))).unzip();
+            statements.iter().map(|&sql| message(Concerns::All, move |db| db.execute_batch(sql))).unzip();
         writes.reverse();
         let first = writes.pop().unwrap();
         commit_group(db, changes, first, || writes.pop(), always);
@@ -239,11 +281,11 @@ mod tests {
             let answer = answer.await.unwrap();
             assert!(matches!(answer, Err(StoreError::Commit(_))), "{answer:?}");
         }
-        assert_eq!((rows(&db), *changes.borrow()), (0, 0));
+        assert_eq!((rows(&db), *changes.all.borrow()), (0, 0));
         for answer in group(&db, &changes, &["INSERT INTO parent VALUES (1)"]) {
             answer.await.unwrap().unwrap();
         }
-        assert_eq!((rows(&db), *changes.borrow()), (1, 1), "the next group is not affected");
+        assert_eq!((rows(&db), *changes.all.borrow()), (1, 1), "the next group is not affected");
     }
 
     #[tokio::test(start_paused = true)]
@@ -262,17 +304,38 @@ mod tests {
     async fn a_group_has_a_limit() {
         let (db, changes) = database();
         let mut left = MAX_GROUP + 10;
-        let (first, _) = message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES"));
+        let (first, _) = message(Concerns::All, |db| db.execute_batch("INSERT INTO parent DEFAULT VALUES"));
         commit_group(
             &db,
             &changes,
             first,
             || {
                 left -= 1;
-                Some(message(|db| db.execute_batch("INSERT INTO parent DEFAULT VALUES")).0)
+                Some(message(Concerns::All, |db| db.execute_batch("INSERT INTO parent DEFAULT VALUES")).0)
             },
             always,
         );
         assert_eq!((left, rows(&db)), (11, 256));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_concerned_by_a_group_follows_from_what_each_message_changed() {
+        let (db, changes) = database();
+        let counts = || (*changes.all.borrow(), *changes.arrivals.borrow());
+        let mut commit = |of: &[(Concerns, &'static str)]| {
+            let mut writes: Vec<Write> = of
+                .iter()
+                .map(|&(concerns, sql)| message(concerns, move |db| db.execute_batch(sql)).0)
+                .collect();
+            let first = writes.pop().unwrap();
+            commit_group(&db, &changes, first, || writes.pop(), always);
+        };
+        const INSERT: &str = "INSERT INTO parent DEFAULT VALUES";
+        commit(&[(Concerns::Inbox, INSERT)]);
+        assert_eq!(counts(), (0, 1));
+        commit(&[(Concerns::Inbox, INSERT), (Concerns::All, "SELECT 1")]);
+        assert_eq!(counts(), (0, 2), "what only read concerns nobody");
+        commit(&[(Concerns::All, INSERT), (Concerns::Inbox, INSERT), (Concerns::Inbox, INSERT)]);
+        assert_eq!(counts(), (1, 3), "one group is one change of each kind");
     }
 }
