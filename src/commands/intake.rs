@@ -1,35 +1,37 @@
 //! Joins the event listener to the store: an event is answered 200 after its row is committed.
+//!
+//! The thread that writes takes what waits when it gets to it, and answers after the COMMIT, so that an event costs no
+//! way through another task.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use crate::engine::Context;
 use crate::http::events::{Intake, Received, ReceivedEvent, SinkError};
+use crate::store::Room;
 use crate::store::StoreError;
+use crate::store::arrivals::{self, Member};
 use crate::store::events::{self, NewEvent};
-use crate::store::{Room, control};
 
-/// Under this key the portal's member id is remembered, from the first event that carried one.
-const MEMBER_ID: &str = "member_id";
-/// Under this name events that claim to come from another portal are counted.
-const FOREIGN_EVENTS: &str = "foreign_events";
-
-/// The most events that are stored by one statement after another in one write: with the writer's own groups that is
-/// what one fsync is shared by.
-const MAX_TOGETHER: usize = 256;
-
-/// How many events may wait for the write before theirs; the listener has at most 1,024 on their way.
+/// How many events may wait for the writer; the listener has at most 1,024 on their way.
 const QUEUE: usize = 4096;
 
 /// An event on its way, and where the answer goes.
 struct Arrival {
     event: NewEvent,
     stored: oneshot::Sender<Result<(), SinkError>>,
+}
+
+/// The events that wait for the writer. What has arrived while a commit was on its way goes into the next one, together.
+struct Arrivals {
+    ctx: Context,
+    waiting: Mutex<Vec<Arrival>>,
+    member: Mutex<Member>,
 }
 
 /// The intake of a service. `host` is the portal's; an event that names another is stored, counted and warned about,
@@ -42,18 +44,20 @@ pub(super) fn intake(
 ) -> Intake {
     let refused = Arc::new(Notify::new());
     tasks.spawn(record_gaps(ctx.clone(), Arc::clone(&refused)));
-    let (queue, arrivals) = mpsc::channel(QUEUE);
-    tasks.spawn(store_arrivals(ctx.clone(), arrivals));
-    let (for_sink, metrics) = (ctx.clone(), ctx.metrics.clone());
+    let arrivals = Arc::new(Arrivals {
+        ctx: ctx.clone(),
+        waiting: Mutex::new(Vec::new()),
+        member: Mutex::new(Member::default()),
+    });
     Intake {
         tokens,
         sink: Arc::new(move |received| {
             let queued = match received {
                 // What is under way needs the room that is left.
-                Received::Lead(_) if for_sink.room() == Room::Full => {
+                Received::Lead(_) if arrivals.ctx.room() == Room::Full => {
                     Err(SinkError("the disk is full".to_owned()))
                 }
-                Received::Lead(event) => queue_up(&queue, event, host.as_deref()).map(Some),
+                Received::Lead(event) => arrivals.queue_up(event, host.as_deref()).map(Some),
                 // Counted by the listener; there is nothing to keep.
                 Received::Other(_) => Ok(None),
             };
@@ -66,7 +70,7 @@ pub(super) fn intake(
         }),
         // The listener has logged why.
         on_refused: Arc::new(move |_| refused.notify_one()),
-        metrics,
+        metrics: ctx.metrics.clone(),
     }
 }
 
@@ -74,97 +78,86 @@ fn stopped() -> SinkError {
     SinkError("the service is stopping".to_owned())
 }
 
-/// From here on the event is stored, whether or not anybody waits for the answer.
-fn queue_up(
-    queue: &mpsc::Sender<Arrival>,
-    event: ReceivedEvent,
-    host: Option<&str>,
-) -> Result<oneshot::Receiver<Result<(), SinkError>>, SinkError> {
-    let foreign = match (host, &event.domain) {
-        (Some(ours), Some(theirs)) => !same_host(ours, theirs),
-        (None, _) | (_, None) => false,
-    };
-    let event = NewEvent {
-        event: event.event,
-        lead_id: event.lead_id,
-        portal_ts: event.portal_ts,
-        domain: event.domain,
-        member_id: event.member_id,
-        foreign,
-    };
-    let (stored, answer) = oneshot::channel();
-    queue.try_send(Arrival { event, stored }).map_err(|error| match error {
-        mpsc::error::TrySendError::Full(_) => SinkError("too many events wait to be stored".to_owned()),
-        mpsc::error::TrySendError::Closed(_) => stopped(),
-    })?;
-    Ok(answer)
-}
-
-/// Stores what has arrived while the write before was on its way, in one write. Ends when nobody can send any more.
-async fn store_arrivals(ctx: Context, mut arrivals: mpsc::Receiver<Arrival>) {
-    let mut together = Vec::with_capacity(MAX_TOGETHER);
-    let mut portal = Member::default();
-    while arrivals.recv_many(&mut together, MAX_TOGETHER).await > 0 {
-        let (mut events, answers): (Vec<NewEvent>, Vec<_>) =
-            together.drain(..).map(|arrival| (arrival.event, arrival.stored)).unzip();
-        let stored = match portal.mark(&ctx, &mut events).await {
-            Ok(()) => store(&ctx, &portal, events).await,
-            Err(error) => Err(error),
+impl Arrivals {
+    /// From here on the event is stored, whether or not anybody waits for the answer.
+    fn queue_up(
+        self: &Arc<Self>,
+        event: ReceivedEvent,
+        host: Option<&str>,
+    ) -> Result<oneshot::Receiver<Result<(), SinkError>>, SinkError> {
+        let foreign = match (host, &event.domain) {
+            (Some(ours), Some(theirs)) => !same_host(ours, theirs),
+            (None, _) | (_, None) => false,
         };
-        portal.kept |= stored.is_ok() && portal.known.is_some();
-        let stored = stored.map_err(|error| SinkError(error.to_string()));
-        for answer in answers {
-            // Whoever no longer waits has hung up.
-            answer.send(stored.clone()).ok();
+        let event = NewEvent {
+            event: event.event,
+            lead_id: event.lead_id,
+            portal_ts: event.portal_ts,
+            domain: event.domain,
+            member_id: event.member_id,
+            foreign,
+        };
+        let (stored, answer) = oneshot::channel();
+        let first = {
+            let mut waiting = locked(&self.waiting);
+            if waiting.len() >= QUEUE {
+                return Err(SinkError("too many events wait to be stored".to_owned()));
+            }
+            waiting.push(Arrival { event, stored });
+            waiting.len() == 1
+        };
+        // Those after the first go with it.
+        if first {
+            self.hand_over();
+        }
+        Ok(answer)
+    }
+
+    /// Has the writer store what waits at the moment when it gets to it.
+    fn hand_over(self: &Arc<Self>) {
+        let now = self.ctx.clock.now();
+        let answers: Arc<Mutex<Vec<oneshot::Sender<Result<(), SinkError>>>>> = Arc::default();
+        let (storing, answering) = (Arc::clone(self), Arc::clone(self));
+        let taken = Arc::clone(&answers);
+        self.ctx.store.hand_over_arrivals(
+            move |db| {
+                let (events, senders): (Vec<NewEvent>, Vec<_>) =
+                    storing.take().into_iter().map(|arrival| (arrival.event, arrival.stored)).unzip();
+                *locked(&taken) = senders;
+                arrivals::store(db, &mut locked(&storing.member), events, now)
+            },
+            move |stored| {
+                if stored.is_err() {
+                    // Where nothing could begin nothing was taken; nobody else would.
+                    locked(&answers).extend(answering.take().into_iter().map(|arrival| arrival.stored));
+                }
+                answering.told(&stored);
+                let stored = stored.map(drop).map_err(|error| SinkError(error.to_string()));
+                for answer in locked(&answers).drain(..) {
+                    // Whoever no longer waits has hung up.
+                    answer.send(stored.clone()).ok();
+                }
+            },
+        );
+    }
+
+    fn take(&self) -> Vec<Arrival> {
+        std::mem::take(&mut *locked(&self.waiting))
+    }
+
+    /// What was stored for good.
+    fn told(&self, stored: &Result<u64, StoreError>) {
+        let Ok(foreign) = stored else { return };
+        locked(&self.member).committed();
+        if *foreign > 0 {
+            warn!("an event with a valid token names another portal; is one token used for two portals?");
         }
     }
 }
 
-/// The portal's member id, from the first event that carried one.
-#[derive(Default)]
-struct Member {
-    known: Option<String>,
-    /// Whether the database has it.
-    kept: bool,
-}
-
-impl Member {
-    /// Marks the events that name another portal.
-    async fn mark(&mut self, ctx: &Context, events: &mut [NewEvent]) -> Result<(), StoreError> {
-        if self.known.is_none() {
-            self.known = ctx.store.read(|db| control::get(db, MEMBER_ID)).await?;
-            self.kept = self.known.is_some();
-        }
-        for event in events {
-            match (&self.known, &event.member_id) {
-                (Some(ours), Some(theirs)) => event.foreign |= ours != theirs,
-                (None, Some(first)) => self.known = Some(first.clone()),
-                (_, None) => {}
-            }
-        }
-        Ok(())
-    }
-}
-
-async fn store(ctx: &Context, portal: &Member, arrived: Vec<NewEvent>) -> Result<(), StoreError> {
-    let now = ctx.clock.now();
-    let member = if portal.kept { None } else { portal.known.clone() };
-    let foreign = arrived.iter().filter(|event| event.foreign).count() as u64;
-    ctx.store
-        .write_arrivals(move |db| {
-            if let Some(member) = member {
-                control::set(db, MEMBER_ID, &member, now)?;
-            }
-            if foreign > 0 {
-                control::bump(db, FOREIGN_EVENTS, "stored", foreign)?;
-            }
-            events::append_all(db, &arrived, now)
-        })
-        .await?;
-    if foreign > 0 {
-        warn!("an event with a valid token names another portal; is one token used for two portals?");
-    }
-    Ok(())
+/// A panic elsewhere leaves a list or a text behind that is whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn same_host(ours: &str, theirs: &str) -> bool {

@@ -41,6 +41,14 @@ const GAP_SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// How long the inbox sleeps when nothing wakes it: a safety net under the change notice of the store.
 const IDLE: SignedDuration = SignedDuration::from_secs(60);
 
+/// How long the inbox looks whether more events come before it reads the leads of those that did: an automation of the
+/// portal changes a lead several times in a moment, and one reading sees it all.
+const CALM_LOOK: SignedDuration = SignedDuration::from_millis(200);
+/// As many events within [`CALM_LOOK`] are a storm, a hundred a second: each reading would be out of date at once.
+const STORM_EVENTS: u64 = 20;
+/// A storm that does not end is not waited for any longer than this.
+const STORM_AT_MOST: SignedDuration = SignedDuration::from_secs(10);
+
 /// The last sweep of a rule.
 struct Sweep {
     at: Timestamp,
@@ -91,6 +99,8 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
     let mut tries = 0;
     let swept = Arc::new(tokio::sync::Mutex::new(Swept::new()));
     let sweeping = Arc::new(AtomicBool::new(false));
+    // Requests until the events are looked at whether they storm.
+    let mut calm_for = 0;
     while !ctx.stop.is_cancelled() {
         changes.borrow_and_update();
         arrivals.borrow_and_update();
@@ -106,6 +116,10 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
             if !sweeping.load(Ordering::SeqCst) {
                 start_sweep(&ctx, &tasks, &sweeping, &swept).await?;
             }
+            if calm_for == 0 {
+                calm_for = calm(&ctx).await?;
+            }
+            calm_for = calm_for.saturating_sub(1);
             process_some(&ctx).await
         };
         let until = match step.await {
@@ -138,6 +152,30 @@ pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
             () = ctx.clock.sleep_until(until) => {}
             () = ctx.stop.cancelled() => return,
         }
+    }
+}
+
+/// Waits until no more than a few events come at a time; for how many requests there is work then.
+async fn calm(ctx: &Context) -> Result<usize, EngineError> {
+    if !ctx.store.read(events::any_pending).await? {
+        return Ok(0);
+    }
+    let begun = ctx.clock.now();
+    let mut before = ctx.store.read(events::counts).await?;
+    loop {
+        let look = ctx.clock.now().checked_add(CALM_LOOK).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            biased;
+            () = ctx.clock.sleep_until(look) => {}
+            () = ctx.stop.cancelled() => return Err(EngineError::Stopping),
+        }
+        let counts = ctx.store.read(events::counts).await?;
+        let storms = counts.total.saturating_sub(before.total) >= STORM_EVENTS;
+        if !storms || ctx.clock.now().duration_since(begun) >= STORM_AT_MOST {
+            let rows = usize::try_from(counts.pending).unwrap_or(usize::MAX);
+            return Ok(rows.div_ceil(batch_size::MAX));
+        }
+        before = counts;
     }
 }
 

@@ -109,7 +109,9 @@ fn well_encoded(body: &[u8]) -> bool {
         .split(|byte| *byte == b'%')
         .skip(1)
         .all(|after| matches!(after, [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit()));
-    escapes_whole && percent_decode(body).decode_utf8().is_ok()
+    let mut decoded = Vec::with_capacity(body.len());
+    decoded.extend(percent_decode(body));
+    escapes_whole && std::str::from_utf8(&decoded).is_ok()
 }
 
 #[cfg(test)]

@@ -19,6 +19,9 @@ pub enum StoreError {
     /// The store is closed.
     #[error("the database is closed")]
     Closed,
+    /// As many writes as are allowed wait already; this one was not begun.
+    #[error("too many writes wait for the database")]
+    Crowded,
     /// The closure panicked; nothing it did was kept.
     #[error("a database operation panicked: {0}")]
     Panicked(String),
@@ -39,7 +42,9 @@ impl StoreError {
         match self {
             StoreError::Statement(error) => error.sqlite_error_code(),
             StoreError::Commit(error) => error.sqlite_error_code(),
-            StoreError::RolledBack | StoreError::Closed | StoreError::Panicked(_) => None,
+            StoreError::RolledBack | StoreError::Closed | StoreError::Crowded | StoreError::Panicked(_) => {
+                None
+            }
         }
     }
 
@@ -48,9 +53,10 @@ impl StoreError {
         match self {
             StoreError::Commit(error) => StoreError::Commit(Arc::clone(error)),
             StoreError::Closed => StoreError::Closed,
-            StoreError::RolledBack | StoreError::Statement(_) | StoreError::Panicked(_) => {
-                StoreError::RolledBack
-            }
+            StoreError::RolledBack
+            | StoreError::Crowded
+            | StoreError::Statement(_)
+            | StoreError::Panicked(_) => StoreError::RolledBack,
         }
     }
 }

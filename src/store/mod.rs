@@ -9,6 +9,7 @@
 //! store.write(move |db| jobs::claim_due(db, now, limit, &caps)).await?
 //! ```
 
+pub mod arrivals;
 pub mod audit;
 mod columns;
 pub mod control;
@@ -134,24 +135,7 @@ impl Store {
         &self,
         run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.write_for(Concerns::All, run).await
-    }
-
-    /// As [`Store::write`], for what only adds or joins events of the inbox: it moves [`Store::arrivals`], not
-    /// [`Store::changes`].
-    pub async fn write_arrivals<T: Send + 'static>(
-        &self,
-        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.write_for(Concerns::Inbox, run).await
-    }
-
-    async fn write_for<T: Send + 'static>(
-        &self,
-        concerns: Concerns,
-        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        let (write, answer) = writer::message(concerns, run);
+        let (write, answer) = writer::message(Concerns::All, run);
         match &self.inner.threads {
             Runner::Own { writes, .. } => {
                 writes.send(writer::Message::Write(write)).await.map_err(|_| StoreError::Closed)?;
@@ -165,6 +149,33 @@ impl Store {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
+    /// Hands over what only adds or joins events of the inbox, and moves [`Store::arrivals`], not [`Store::changes`].
+    /// Nobody waits for it: `answer` is called once, after the COMMIT or with the error, by the thread that writes, and
+    /// must not block it. [`StoreError::Crowded`] where too many writes wait already.
+    pub fn hand_over_arrivals<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) {
+        let write = writer::message_to(Concerns::Inbox, run, answer);
+        match &self.inner.threads {
+            Runner::Own { writes, .. } => {
+                let (error, message) = match writes.try_send(writer::Message::Write(write)) {
+                    Ok(()) => return,
+                    Err(mpsc::error::TrySendError::Full(message)) => (StoreError::Crowded, message),
+                    Err(mpsc::error::TrySendError::Closed(message)) => (StoreError::Closed, message),
+                };
+                if let writer::Message::Write(write) = message {
+                    write.refuse(error);
+                }
+            }
+            // Of a store that dies after the COMMIT it is told all the same: the answer may have been on its way.
+            Runner::Inline(connection, failpoint) => {
+                self.write_inline(connection, failpoint, write);
+            }
+        }
+    }
+
     /// `false` if the store is closed, or died at this write.
     fn write_inline(
         &self,
@@ -173,7 +184,10 @@ impl Store {
         write: writer::Write,
     ) -> bool {
         let mut connection = locked(connection);
-        let Some(db) = connection.as_ref() else { return false };
+        let Some(db) = connection.as_ref() else {
+            write.refuse(StoreError::Closed);
+            return false;
+        };
         let mut failpoint = locked(failpoint);
         let mut dies_at = |moment| failpoint.as_mut().is_some_and(|dies| dies(moment));
         let (mut died, mut changed_rows) = (false, false);
@@ -232,13 +246,13 @@ impl Store {
         }
     }
 
-    /// A number that grows with every commit of ours that changed rows, those of [`Store::write_arrivals`] left out, and
+    /// A number that grows with every commit of ours that changed rows, those of [`Store::hand_over_arrivals`] left out, and
     /// with every change by another process that [`Store::poll_foreign_changes`] notices.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes.all.subscribe()
     }
 
-    /// A number that grows with every commit of [`Store::write_arrivals`].
+    /// A number that grows with every commit of [`Store::hand_over_arrivals`].
     pub fn arrivals(&self) -> watch::Receiver<u64> {
         self.inner.changes.arrivals.subscribe()
     }

@@ -223,6 +223,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
+    // A savepoint's journal in a file would cost a file for each group of events, and hold copies of leads outside ours.
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     // A copy whose time is over must not live on in a page that happens to be free.
     db.query_row("PRAGMA secure_delete = ON", [], |_| Ok(()))?;
     db.query_row(&format!("PRAGMA journal_size_limit = {JOURNAL_SIZE_LIMIT}"), [], |_| Ok(()))?;

@@ -61,6 +61,15 @@ impl Default for Changes {
     }
 }
 
+impl Write {
+    /// Answers without having done anything.
+    pub(super) fn refuse(self, error: StoreError) {
+        let shared = error.shared();
+        let (_, deliver) = (self.run)(Err(error));
+        deliver(Err(shared));
+    }
+}
+
 /// What the writer's thread is asked.
 pub(super) enum Message {
     /// Do this.
@@ -75,17 +84,26 @@ pub(super) fn message<T: Send + 'static>(
     run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
 ) -> (Write, oneshot::Receiver<Result<T, StoreError>>) {
     let (sender, receiver) = oneshot::channel();
+    // The caller may have given up waiting; what it asked for is done all the same.
+    let answer = |answer| drop(sender.send(answer));
+    (message_to(concerns, run, answer), receiver)
+}
+
+/// A message whose answer is told to `answer`, in the thread that committed.
+pub(super) fn message_to<T: Send + 'static>(
+    concerns: Concerns,
+    run: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    answer: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+) -> Write {
     let run: Run = Box::new(move |db: Result<&Connection, StoreError>| {
         let outcome = db.and_then(|db| guarded(db, run));
         let keep = outcome.is_ok();
         let deliver: Deliver = Box::new(move |committed| {
-            let answer = outcome.and_then(|value| committed.map(|()| value));
-            // The caller may have given up waiting; what it asked for is done all the same.
-            sender.send(answer).ok();
+            answer(outcome.and_then(|value| committed.map(|()| value)));
         });
         (keep, deliver)
     });
-    (Write { run, concerns }, receiver)
+    Write { run, concerns }
 }
 
 /// Runs a closure on a connection; a panic in it must not end the thread that everyone depends on.
@@ -156,9 +174,7 @@ pub(super) fn commit_group(
 ) {
     let changes_before = db.total_changes();
     if let Err(error) = execute(db, "BEGIN IMMEDIATE") {
-        let error = Arc::new(error);
-        let (_, deliver) = (first.run)(Err(StoreError::Commit(Arc::clone(&error))));
-        deliver(Err(StoreError::Commit(error)));
+        first.refuse(StoreError::Commit(Arc::new(error)));
         return;
     }
     let started = Instant::now();

@@ -1,5 +1,7 @@
 //! Events: judged at once, never lost, and what they do to jobs that wait.
 
+use std::time::Duration;
+
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::LeadEvent;
 use b24_janitor::sandbox::{Fault, Lead, Sandbox, SandboxOptions};
@@ -279,6 +281,34 @@ async fn an_event_storm_is_judged_fifty_leads_a_request_and_a_repeated_event_onc
     world.assert_only_deleted(&leads);
     world.assert_adds_up().await;
     world.assert_within_limits();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_of_updates_is_read_once_when_it_is_over_and_one_without_end_after_ten_seconds() {
+    let mut world = World::new(0, &listening("grace_period: 1h")).await;
+    let leads: Vec<u32> = (0..100).map(|_| world.lead("NEW")).collect();
+    let lists = |world: &World| {
+        world.sandbox.stats().requests_by_method.get("crm.item.list").copied().unwrap_or_default()
+    };
+    let before = lists(&world);
+    let storm = async |rounds: u32| {
+        for round in 0..rounds {
+            for lead in &leads {
+                world.sandbox.colleague_update(*lead, |lead: &mut Lead| lead.opportunity = f64::from(round));
+            }
+            world.advance(Duration::from_millis(150)).await;
+        }
+    };
+    storm(20).await;
+    assert_eq!(lists(&world) - before, 0, "a lead was read in the middle of a storm of three seconds");
+    world.advance(MINUTE).await;
+    assert_eq!(lists(&world) - before, 2, "a hundred leads are two requests, however often they were changed");
+    storm(80).await;
+    let within = lists(&world) - before;
+    assert!((4..=5).contains(&within), "{within} lists: after ten seconds of twelve the leads are read");
+    world.advance(MINUTE).await;
+    assert!(lists(&world) - before <= 7);
+    world.assert_only_deleted(&[]);
 }
 
 #[tokio::test(start_paused = true)]
