@@ -338,7 +338,7 @@ mod tests {
     async fn who_is_concerned_by_a_group_follows_from_what_each_message_changed() {
         let (db, changes) = database();
         let counts = || (*changes.all.borrow(), *changes.arrivals.borrow());
-        let mut commit = |of: &[(Concerns, &'static str)]| {
+        let commit = |of: &[(Concerns, &'static str)]| {
             let mut writes: Vec<Write> = of
                 .iter()
                 .map(|&(concerns, sql)| message(concerns, move |db| db.execute_batch(sql)).0)
