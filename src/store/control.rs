@@ -153,11 +153,11 @@ pub fn set_unchecked(db: &Connection, unchecked: &UncheckedRules, now: Timestamp
     set(db, UNCHECKED, &text, now)
 }
 
-/// Adds to a counter and returns its new value.
-pub fn bump(db: &Connection, name: &str, key: &str, by: u64) -> rusqlite::Result<u64> {
+/// Adds to a counter. It is part of every group of events, and `RETURNING` would build a table for its one value each time.
+pub fn bump(db: &Connection, name: &str, key: &str, by: u64) -> rusqlite::Result<()> {
     const SQL: &str = "INSERT INTO counters (name, key, value) VALUES (?1, ?2, ?3)
-        ON CONFLICT (name, key) DO UPDATE SET value = value + excluded.value RETURNING value";
-    db.prepare_cached(SQL)?.query_row((name, key, signed(by)), |row| row.get(0)).map(unsigned)
+        ON CONFLICT (name, key) DO UPDATE SET value = value + excluded.value";
+    db.prepare_cached(SQL)?.execute((name, key, signed(by))).map(drop)
 }
 
 /// The counters of a name, by key.

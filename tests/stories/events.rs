@@ -302,7 +302,11 @@ async fn a_storm_of_updates_is_read_once_when_it_is_over_and_one_without_end_aft
     storm(20).await;
     assert_eq!(lists(&world) - before, 0, "a lead was read in the middle of a storm of three seconds");
     world.advance(MINUTE).await;
-    assert_eq!(lists(&world) - before, 2, "a hundred leads are two requests, however often they were changed");
+    assert_eq!(
+        lists(&world) - before,
+        2,
+        "a hundred leads are two requests, however often they were changed"
+    );
     storm(80).await;
     let within = lists(&world) - before;
     assert!((4..=5).contains(&within), "{within} lists: after ten seconds of twelve the leads are read");

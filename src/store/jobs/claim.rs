@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::cap::cap_left;
 use super::job::{self, Job};
 use super::list::waiting_rules;
-use crate::store::columns::{ms, signed};
+use crate::store::columns::{exactly_one, ms, signed};
 use crate::store::control;
 use crate::store::ids::{ClaimId, JobId};
 
@@ -114,12 +114,17 @@ fn claim(
         // Nothing is written: an empty claim that counted as a change would wake the worker to try again at once.
         return Ok(None);
     }
-    let id = ClaimId(signed(control::bump(db, "claims", "last", 1)?));
-    let sql = format!("{sql} RETURNING {}", job::COLUMNS);
-    let mut update = db.prepare_cached(&sql)?;
+    control::bump(db, "claims", "last", 1)?;
+    let id = ClaimId(signed(control::counter(db, "claims", "last")?));
+    let mut update = db.prepare_cached(sql)?;
+    // Read by itself: `RETURNING` builds a table for each row that it returns.
+    let mut row = db.prepare_cached(&format!("SELECT {} FROM jobs WHERE id = ?1", job::COLUMNS))?;
     let jobs = due
         .iter()
-        .map(|(_, job)| update.query_row((job, id, ms(now)), job::read))
+        .map(|(_, job)| {
+            exactly_one(update.execute((job, id, ms(now)))?)?;
+            row.query_row([job], job::read)
+        })
         .collect::<rusqlite::Result<Vec<Job>>>()?;
     Ok(Some(Claim { id, jobs }))
 }
