@@ -23,8 +23,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["core", "clock", "watch", "metrics", "rules", "store", "portal"]),
     // It is an independent witness of the portal: of ours it knows the clock and the words of the core.
     ("sandbox", &["core", "clock"]),
-    // It is given hooks, and knows neither store nor engine.
-    ("http", &["core", "clock", "metrics", "settings"]),
+    // Its pages show what engine and store know; the listener of events is given hooks.
+    ("http", &["core", "clock", "watch", "metrics", "settings", "store", "portal", "engine", "VERSION"]),
     (
         "commands",
         &[

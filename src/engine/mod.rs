@@ -41,7 +41,7 @@ use tracing::{info, warn};
 
 pub use context::{Context, EngineError, remedy_of};
 pub use control::{FOREIGN_CHANGES_EVERY, note_downtime};
-pub use guards::Guards;
+pub use guards::{Guards, silence};
 pub use pulse::{Part, Pulse};
 pub use unchecked::Unchecked;
 

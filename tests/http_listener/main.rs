@@ -5,6 +5,7 @@
 
 mod admin;
 mod events;
+mod site;
 mod sockets;
 mod support;
 mod systemd;
