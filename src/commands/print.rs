@@ -117,19 +117,6 @@ fn unarmed(cell: &str) -> String {
     }
 }
 
-/// A length of time as people say it: "about 25 min".
-pub(super) fn about(seconds: f64) -> String {
-    const MINUTE: f64 = 60.0;
-    const HOUR: f64 = 3600.0;
-    const DAY: f64 = 86_400.0;
-    match seconds {
-        few if few < MINUTE => "less than a minute".to_owned(),
-        minutes if minutes < 2.0 * HOUR => format!("about {:.0} min", minutes / MINUTE),
-        hours if hours < 2.0 * DAY => format!("about {:.0} h", hours / HOUR),
-        days => format!("about {:.0} days", days / DAY),
-    }
-}
-
 /// A message on standard error.
 pub(super) fn complain(message: impl AsRef<str>) {
     // Nobody is left to be told where standard error is closed.
@@ -162,14 +149,5 @@ mod tests {
         for harmless in ["", "JUNK", "7", "a=b", "2026-01-01T00:00:00+03:00"] {
             assert_eq!(unarmed(harmless), harmless);
         }
-    }
-
-    #[test]
-    fn lengths_of_time_are_told_in_the_unit_that_fits() {
-        let told = [0.0, 59.9, 1500.0, 7300.0, 200_000.0].map(about);
-        assert_eq!(
-            told,
-            ["less than a minute", "less than a minute", "about 25 min", "about 2 h", "about 2 days"]
-        );
     }
 }

@@ -94,7 +94,10 @@ fn explain_tells_a_restore_of_the_deleted_lead_and_of_the_new_one() {
         let told = home.object(&["explain", lead, "--json"]);
         let restore = &told["restores"][0];
         assert_eq!(keys(restore), "error finished_at job_id lead_id new_lead_id sent_at state");
-        assert_eq!((&restore["state"], restore["new_lead_id"].to_string()), (&"restored".into(), new.clone()));
+        assert_eq!(
+            (&restore["state"], restore["new_lead_id"].to_string()),
+            (&"restored".into(), new.clone())
+        );
     }
     let words = home.ok(&["explain", &old]);
     assert!(words.contains(&format!("restored as lead {new}")), "{words}");

@@ -25,6 +25,13 @@ pub(super) use self::later::run;
 /// The most leads of one restore: some hours at two requests a second. More are restored by parts, by run or by time.
 pub const MAX_LEADS: u32 = 10_000;
 
+/// What a person is told before anything is created from a copy.
+pub const BIN_FIRST: &str = "Look into the portal's recycle bin first (CRM, the gear, Recycle bin; as an administrator): for about 30 \
+days it has deleted leads whole, with timeline, activities and files. A copy has the fields alone.";
+
+/// What never comes back from a copy.
+pub const NEVER: &str = "not in a copy, hence not restored: the old id, timeline and activities, tasks, products, contents of files";
+
 /// What became of one lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
