@@ -93,6 +93,18 @@ pub fn users(field: &FieldName, test: &Test, lead: &Lead) -> Vec<i64> {
     ids.collect()
 }
 
+/// The same over a whole condition.
+pub fn users_in(condition: &Condition, lead: &Lead) -> Vec<i64> {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => {
+            parts.iter().flat_map(|part| users_in(part, lead)).collect()
+        }
+        Condition::Not(part) => users_in(part, lead),
+        Condition::Field { field, test } => users(field, test, lead),
+        Condition::OlderThan { .. } => Vec::new(),
+    }
+}
+
 impl Line {
     /// Judges a condition with everything in it. `now` has whole seconds.
     pub fn of(condition: &Condition, lead: &Lead, now: Timestamp, known: &Names) -> Line {

@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::context::{Context, EngineError};
 use super::online::may_see_users;
-use crate::core::condition::Condition;
 use crate::core::decide::{self, whole_seconds};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::Presence;
@@ -263,7 +262,12 @@ async fn names(ctx: &Context, rules: &RuleSet, lead: &Lead) -> Names {
     let stages = stages.into_iter().map(|stage| (stage.id, stage.name)).collect();
     let mut ids = BTreeSet::new();
     let guards = rules.protections.iter().filter_map(|protection| protection.condition.as_ref());
-    rules.rules.iter().map(|rule| &rule.selection).chain(guards).for_each(|part| users(part, lead, &mut ids));
+    rules
+        .rules
+        .iter()
+        .map(|rule| &rule.selection)
+        .chain(guards)
+        .for_each(|part| ids.extend(trace::users_in(part, lead)));
     let mut users = BTreeMap::new();
     // A call beyond the webhook's scope would only be refused.
     if !ids.is_empty() && ctx.portal.scopes().await.is_ok_and(|scopes| may_see_users(&scopes)) {
@@ -271,18 +275,6 @@ async fn names(ctx: &Context, rules: &RuleSet, lead: &Lead) -> Names {
         users = ctx.portal.users(&ids).await.unwrap_or_default();
     }
     Names { stages, users }
-}
-
-/// The users that a condition names, and those whom the lead has in its fields.
-fn users(condition: &Condition, lead: &Lead, found: &mut BTreeSet<i64>) {
-    match condition {
-        Condition::All(parts) | Condition::Any(parts) => {
-            parts.iter().for_each(|part| users(part, lead, found));
-        }
-        Condition::Not(part) => users(part, lead, found),
-        Condition::Field { field, test } => found.extend(trace::users(field, test, lead)),
-        Condition::OlderThan { .. } => {}
-    }
 }
 
 /// What the database knows of the lead.

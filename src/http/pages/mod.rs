@@ -5,13 +5,19 @@
 //! an [`Asked`]. A form carries `{% include "csrf.html" %}`, is shown only if `page.may_change()`, and its handler ends with
 //! [`Asked::answer`]. Who may ask at all: [`super::guard`].
 
+mod asking;
 mod assets;
+mod explained;
 mod layout;
+mod leads;
 pub(super) mod login;
 mod moment;
+mod names;
 mod notices;
 mod orders;
 mod overview;
+mod plans;
+mod rules;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,11 +52,20 @@ pub(super) struct Pages {
     pub(super) reload: Reload,
     pub(super) reload_problem: ReloadProblem,
     notices: Notices,
+    names: names::Names,
+    plans: plans::Plans,
 }
 
 impl Pages {
     pub(super) fn new(ctx: Context, reload: Reload, reload_problem: ReloadProblem) -> Pages {
-        Pages { ctx, reload, reload_problem, notices: Notices::default() }
+        Pages {
+            ctx,
+            reload,
+            reload_problem,
+            notices: Notices::default(),
+            names: names::Names::default(),
+            plans: plans::Plans::default(),
+        }
     }
 }
 
@@ -59,7 +74,10 @@ pub(super) fn routes() -> Router<Arc<Pages>> {
     Router::new()
         .merge(assets::routes())
         .merge(overview::routes())
+        .merge(leads::routes())
         .merge(orders::routes())
+        .merge(plans::routes())
+        .merge(rules::routes())
         .fallback(nothing_here)
 }
 
@@ -150,6 +168,8 @@ pub(super) enum Problem {
     Store(StoreError),
     /// The database did not answer within [`PAGE_TIMEOUT`].
     TooSlow,
+    /// The service can't do it now.
+    Unavailable(String),
 }
 
 impl Problem {
@@ -158,6 +178,7 @@ impl Problem {
         match self {
             Problem::NotFound(text) => (StatusCode::NOT_FOUND, text.clone()),
             Problem::Wrong(text) => (StatusCode::BAD_REQUEST, text.clone()),
+            Problem::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text.clone()),
             Problem::Store(error) => {
                 tracing::error!(%error, "the admin page could not use the database");
                 (StatusCode::SERVICE_UNAVAILABLE, "the database failed; the log says why".to_owned())
@@ -182,7 +203,7 @@ impl IntoResponse for Problem {
         let title = match self {
             Problem::NotFound(_) => "Not found",
             Problem::Wrong(_) => "Not understood",
-            Problem::Store(_) | Problem::TooSlow => "Not available",
+            Problem::Store(_) | Problem::TooSlow | Problem::Unavailable(_) => "Not available",
         };
         let page = Layout {
             title: title.to_owned(),
