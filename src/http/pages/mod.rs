@@ -6,6 +6,9 @@
 //! [`Asked::answer`]. Who may ask at all: [`super::guard`].
 
 mod assets;
+mod chart;
+mod figures;
+mod held;
 mod layout;
 pub(super) mod login;
 mod moment;
@@ -46,11 +49,12 @@ pub(super) struct Pages {
     pub(super) reload: Reload,
     pub(super) reload_problem: ReloadProblem,
     notices: Notices,
+    figures: figures::Cache,
 }
 
 impl Pages {
     pub(super) fn new(ctx: Context, reload: Reload, reload_problem: ReloadProblem) -> Pages {
-        Pages { ctx, reload, reload_problem, notices: Notices::default() }
+        Pages { ctx, reload, reload_problem, notices: Notices::default(), figures: figures::Cache::default() }
     }
 }
 
@@ -59,6 +63,7 @@ pub(super) fn routes() -> Router<Arc<Pages>> {
     Router::new()
         .merge(assets::routes())
         .merge(overview::routes())
+        .merge(held::routes())
         .merge(orders::routes())
         .fallback(nothing_here)
 }
