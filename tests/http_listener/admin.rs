@@ -95,7 +95,7 @@ async fn the_page_escapes_what_it_shows_and_allows_nothing_active() {
     let (status, headers, text) = local(&overview, "/").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
-    assert!(text.contains("in force: &#60;script&#62;&#34;&#39;&#38;"), "{text}");
+    assert!(text.contains("in force.</strong> &#60;script&#62;&#34;&#39;&#38;"), "{text}");
     assert!(!text.contains("<script>") && !text.contains("style="), "{text}");
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
     assert_eq!(

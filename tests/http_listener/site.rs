@@ -9,6 +9,7 @@ use b24_janitor::clock::Clock;
 use b24_janitor::core::rule::{PortalLimits, RuleSet};
 use b24_janitor::engine::{Context, Parts};
 use b24_janitor::http::admin::{Admin, router};
+use b24_janitor::http::guard::SCRIPT_HEADER;
 use b24_janitor::http::health::ReadyReport;
 use b24_janitor::metrics::Metrics;
 use b24_janitor::portal::{Access, Portal, PortalOptions, Transport};
@@ -62,6 +63,35 @@ pub(crate) fn context(rules: &str) -> (Context, tempfile::TempDir) {
     (Context::observing(parts, parse(rules)), folder)
 }
 
+/// An admin listener over a context.
+pub(crate) fn listener(ctx: &Context, token: Option<&str>) -> Router {
+    router(Admin {
+        bound: "127.0.0.1:8081".parse().unwrap(),
+        hosts: Vec::new(),
+        token: token.map(Into::into),
+        ready: Arc::new(|| async { ReadyReport { ready: true, body: "ready\n".to_owned() } }.boxed()),
+        context: ctx.clone(),
+        reload: Arc::new(|| async { Ok(3) }.boxed()),
+        reload_problem: Arc::new(|| None),
+    })
+}
+
+/// One request with headers and a form.
+pub(crate) async fn ask_with(
+    router: &Router,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    form: &str,
+) -> (StatusCode, HeaderMap, String) {
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.header(header::CONTENT_TYPE, FORM);
+    ask(router, request.body(Body::from(form.to_owned())).unwrap()).await
+}
+
 /// An admin listener without a token, with these rules.
 pub(crate) struct Site {
     pub(crate) ctx: Context,
@@ -76,15 +106,7 @@ impl Site {
 
     pub(crate) fn with(rules: &str) -> Site {
         let (ctx, folder) = context(rules);
-        let router = router(Admin {
-            bound: "127.0.0.1:8081".parse().unwrap(),
-            hosts: Vec::new(),
-            token: None,
-            ready: Arc::new(|| async { ReadyReport { ready: true, body: "ready\n".to_owned() } }.boxed()),
-            context: ctx.clone(),
-            reload: Arc::new(|| async { Ok(3) }.boxed()),
-            reload_problem: Arc::new(|| None),
-        });
+        let router = listener(&ctx, None);
         Site { ctx, router, _folder: folder }
     }
 
@@ -97,8 +119,7 @@ impl Site {
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, HeaderMap, String) {
-        let request = Request::get(path).header("host", "localhost").header("accept", "text/html");
-        ask(&self.router, request.body(Body::empty()).unwrap()).await
+        ask_with(&self.router, "GET", path, &[("accept", "text/html")], "").await
     }
 
     /// Sends a form of a page with its token, as a browser, and returns the page that it leads to.
@@ -111,11 +132,13 @@ impl Site {
 
     /// Posts a form as it stands, as a browser.
     pub(crate) async fn post(&self, path: &str, form: &str) -> (StatusCode, HeaderMap, String) {
-        let request = Request::post(path)
-            .header("host", "localhost")
-            .header("accept", "text/html")
-            .header(header::CONTENT_TYPE, FORM);
-        ask(&self.router, request.body(Body::from(form.to_owned())).unwrap()).await
+        ask_with(&self.router, "POST", path, &[("accept", "text/html")], form).await
+    }
+
+    /// Posts a form as a script.
+    pub(crate) async fn script(&self, path: &str, form: &str) -> (StatusCode, String) {
+        let (status, _, text) = ask_with(&self.router, "POST", path, &[(SCRIPT_HEADER, "1")], form).await;
+        (status, text)
     }
 }
 

@@ -135,7 +135,7 @@ impl Explained {
         });
         Explained {
             id: told.lead_id,
-            at: zones.local(told.at),
+            at: zones.any(told.at),
             presence: presence(told.presence),
             is_present: told.presence == "present",
             portal_error: told.portal_error,
@@ -255,9 +255,9 @@ fn kept(copy: &Copy, fields: &Map<String, Value>, zones: &Zones) -> Kept {
     });
     Kept {
         job: copy.job_id.to_string(),
-        taken: zones.local(copy.taken_at),
-        deleted: copy.deleted_at.map(|at| zones.local(at)),
-        expires: zones.local(copy.expires_at),
+        taken: zones.any(copy.taken_at),
+        deleted: copy.deleted_at.map(|at| zones.any(at)),
+        expires: zones.any(copy.expires_at),
         fields: shown.collect(),
         more: fields.len().saturating_sub(MAX_FIELDS),
     }
@@ -270,7 +270,7 @@ fn fields_of(json: &str) -> Map<String, Value> {
 fn restored(restore: &RestoreLine, lead: LeadId, zones: &Zones) -> Restore {
     let created_this = restore.new_lead_id == Some(lead);
     Restore {
-        at: zones.local(restore.sent_at),
+        at: zones.any(restore.sent_at),
         says: if created_this {
             format!("created by the restore of lead {}", restore.lead_id)
         } else {
@@ -288,7 +288,7 @@ fn restored(restore: &RestoreLine, lead: LeadId, zones: &Zones) -> Restore {
 fn shown_event(line: EventLine, zones: &Zones) -> Event {
     Event {
         name: line.event.event.as_str(),
-        at: zones.local(line.event.received_at),
+        at: zones.any(line.event.received_at),
         result: answer(line.result, line.error, "not evaluated yet"),
     }
 }

@@ -7,7 +7,10 @@
 
 mod asking;
 mod assets;
+mod chart;
 mod explained;
+mod figures;
+mod held;
 mod layout;
 mod leads;
 pub(super) mod login;
@@ -54,6 +57,7 @@ pub(super) struct Pages {
     notices: Notices,
     names: names::Names,
     plans: plans::Plans,
+    figures: figures::Cache,
 }
 
 impl Pages {
@@ -65,6 +69,7 @@ impl Pages {
             notices: Notices::default(),
             names: names::Names::default(),
             plans: plans::Plans::default(),
+            figures: figures::Cache::default(),
         }
     }
 }
@@ -75,6 +80,7 @@ pub(super) fn routes() -> Router<Arc<Pages>> {
         .merge(assets::routes())
         .merge(overview::routes())
         .merge(leads::routes())
+        .merge(held::routes())
         .merge(orders::routes())
         .merge(plans::routes())
         .merge(rules::routes())

@@ -28,7 +28,9 @@ async fn switch(asked: Asked, pause: bool) -> Response {
         }
         control::set_paused(db, pause, now)
     });
-    match in_time(write).await {
+    let written = in_time(write).await;
+    asked.pages.figures.forget().await;
+    match written {
         Ok(()) => {
             tracing::info!(pause, "ordered on the admin page");
             let text = if pause {

@@ -1,0 +1,277 @@
+//! The pages of the admin listener: what they show, what their forms do, and that nothing from elsewhere is active.
+
+use std::ops::Range;
+
+use axum::http::{StatusCode, header};
+use b24_janitor::core::lead::LeadId;
+use b24_janitor::core::outcome::Outcome;
+use b24_janitor::core::rule::{Mode, Rule};
+use b24_janitor::engine::Context;
+use b24_janitor::store::control::{self, PortalStop};
+use b24_janitor::store::events::{self, NewEvent};
+use b24_janitor::store::runs::{self, NewRun, RunEnd, RunState, Trigger};
+use b24_janitor::store::{RunId, jobs};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::site::{RULES, Site, csrf, now};
+
+pub(crate) fn hours(hours: i64) -> Timestamp {
+    now() + SignedDuration::from_hours(hours)
+}
+
+fn leads(ids: Range<u32>) -> Vec<LeadId> {
+    ids.map(|id| LeadId::try_from(i64::from(id)).unwrap()).collect()
+}
+
+fn new_run(ctx: &Context, rule: &str) -> NewRun {
+    let rule_text = ctx.rules().rule(rule).map_or_else(|| rule.to_owned(), Rule::text);
+    NewRun { rule: rule.to_owned(), rule_text, trigger: Trigger::Manual, mode: Mode::Delete }
+}
+
+/// A run that enqueued jobs for these leads, due now.
+pub(crate) async fn enqueue(ctx: &Context, rule: &str, ids: Range<u32>) -> RunId {
+    let run = new_run(ctx, rule);
+    let write = ctx.store.write(move |db| {
+        let id = runs::start(db, &run, now())?;
+        let done = jobs::enqueue(db, id, &run.rule, &leads(ids), 0, now(), now())?;
+        let (state, enqueued) = (RunState::Enqueued, done.enqueued);
+        runs::finish(db, id, &RunEnd { state, matched: enqueued, enqueued, ..RunEnd::default() }, now())?;
+        Ok(id)
+    });
+    write.await.unwrap()
+}
+
+/// A run that is held with these leads.
+async fn hold(ctx: &Context, rule: &str, ids: Range<u32>, why: &str) -> RunId {
+    let (run, why) = (new_run(ctx, rule), why.to_owned());
+    let write = ctx.store.write(move |db| {
+        let id = runs::start(db, &run, now())?;
+        let would_enqueue = runs::store_matches(db, id, &leads(ids))?;
+        let end = RunEnd {
+            state: RunState::Held,
+            matched: would_enqueue,
+            would_enqueue,
+            held_reason: Some(why),
+            ..RunEnd::default()
+        };
+        runs::finish(db, id, &end, now())?;
+        Ok(id)
+    });
+    write.await.unwrap()
+}
+
+/// Ends a lead's job.
+pub(crate) async fn end(ctx: &Context, lead: u32, outcome: Outcome, at: Timestamp) {
+    const SQL: &str = "UPDATE jobs SET state = 'done', outcome = ?2, finished_at = ?3 WHERE lead_id = ?1";
+    let write = ctx.store.write(move |db| db.execute(SQL, (lead, outcome.as_str(), at.as_millisecond())));
+    assert_eq!(write.await.unwrap(), 1);
+}
+
+async fn receive(ctx: &Context, lead: u32, at: Timestamp) {
+    const SQL: &str =
+        "UPDATE events SET state = 'processed', processed_at = ?1, result = 'x' WHERE state = 'pending'";
+    let event = NewEvent {
+        event: b24_janitor::core::rule::LeadEvent::Update,
+        lead_id: LeadId::try_from(i64::from(lead)).unwrap(),
+        portal_ts: None,
+        domain: None,
+        member_id: None,
+        foreign: false,
+    };
+    let write = ctx.store.write(move |db| {
+        events::append(db, &event, at)?;
+        db.execute(SQL, [at.as_millisecond()])
+    });
+    write.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_overview_shows_what_waits_what_was_done_and_what_comes_next() {
+    let site = Site::new();
+    enqueue(&site.ctx, "old-junk", 1..8).await;
+    end(&site.ctx, 1, Outcome::Deleted, hours(-1)).await;
+    end(&site.ctx, 2, Outcome::Deleted, hours(-25)).await;
+    end(&site.ctx, 3, Outcome::Deleted, hours(-24 * 40)).await;
+    end(&site.ctx, 4, Outcome::Failed, hours(-1)).await;
+    for (lead, at) in [(5, hours(-2)), (6, hours(-26)), (7, hours(-26))] {
+        receive(&site.ctx, lead, at).await;
+    }
+    let page = site.page("/").await;
+    for part in [
+        "<dt>Due now</dt><dd>3</dd>",
+        "<dt>Deleted</dt><dd><a href=\"/jobs?state=deleted\">3</a></dd>",
+        "<dt>Events received</dt><dd>3</dd>",
+        "<strong>Not paused.</strong>",
+        "Nothing is wrong.",
+        "0.0 of 50 places taken; 2.00 a second come free",
+        "2026-11-26 03:15:00+01:00",
+        "2026-11-26 05:00:00+01:00",
+        "aria-label=\"Leads deleted from 2026-10-27 to 2026-11-25: 2 in all, at most 1 in a day\"",
+        "aria-label=\"Events evaluated from 2026-10-27 to 2026-11-25: 3 in all, at most 2 in a day\"",
+        "<time datetime=\"2026-11-24\">2026-11-24</time></th><td class=\"number\">2</td>",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    assert_eq!(page.matches("<h1>").count(), 1);
+}
+
+#[tokio::test]
+async fn the_overview_says_what_stops_the_work_and_escapes_the_words_of_others() {
+    let site = Site::new();
+    let write = site.ctx.store.write(|db| {
+        control::set_paused(db, true, now())?;
+        let (code, text) = ("ACCESS_DENIED".to_owned(), "<script>alert(1)</script>".to_owned());
+        control::set_portal_stop(db, &PortalStop { code, text, since: now(), needs_person: true })?;
+        control::set_silent_since(db, Some(hours(-9)), now())?;
+        control::set_last_error(db, Some("a \"<b>\" of the portal"), now())?;
+        for gap in 0..5 {
+            events::record_gap(db, &format!("gap {gap} <i>"), now())?;
+        }
+        Ok(())
+    });
+    write.await.unwrap();
+    let page = site.page("/").await;
+    for part in [
+        "<strong>Paused.</strong>",
+        "&#60;script&#62;alert(1)&#60;/script&#62;",
+        "no event came since 2026-11-25 02:00:00+01:00",
+        "a &#34;&#60;b&#62;&#34; of the portal",
+        "gap 4 &#60;i&#62;\n",
+        "and 2 more",
+        "action=\"/resume\"",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    assert!(!page.contains("<script>alert") && !page.contains("<i>") && !page.contains("gap 1 "), "{page}");
+    assert!(!page.contains("action=\"/pause\""), "{page}");
+}
+
+#[tokio::test]
+async fn a_held_run_is_approved_with_its_count_only() {
+    let site = Site::new();
+    let run = hold(&site.ctx, "spam", 1..41, "over <max_matches>").await;
+    let page = site.page("/").await;
+    assert!(page.contains("over &#60;max_matches&#62;") && page.contains("40 leads"), "{page}");
+    let approve = format!("/runs/{run}/approve");
+    for (count, why) in [
+        ("39", "it would enqueue 40 leads, and 39 was typed"),
+        ("", "type the number"),
+        ("-40", "type the number"),
+        ("forty", "type the number"),
+        ("%2B40", "type the number"),
+    ] {
+        let page = site.send(&approve, &format!("count={count}")).await;
+        assert!(page.contains("role=\"alert\"") && page.contains(why), "{count}: {page}");
+    }
+    let (status, _, _) = site.post(&approve, "csrf=wrong&count=40").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    assert_eq!(site.ctx.store.read(jobs::counts).await.unwrap().total(), 0, "nothing was enqueued");
+    let page = site.send(&approve, "count=40").await;
+    assert!(page.contains("role=\"status\">Run 1 of spam is approved: 40 leads enqueued"), "{page}");
+    assert!(page.contains("<dt>Due now</dt><dd>40</dd>") && !page.contains(&approve), "{page}");
+    let page = site.send(&approve, "count=40").await;
+    assert!(page.contains("Run 1 is enqueued, not held"), "{page}");
+    for path in ["/runs/99/approve", "/runs/x/approve"] {
+        assert!(site.send(path, "count=1").await.contains("There is no "), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_script_hears_by_the_status_whether_a_run_was_approved() {
+    let site = Site::new();
+    let run = hold(&site.ctx, "spam", 1..4, "why").await;
+    let answer =
+        async |count: u32| site.script(&format!("/runs/{run}/approve"), &format!("count={count}")).await;
+    assert_eq!(answer(4).await.0, StatusCode::CONFLICT);
+    let (status, text) = answer(3).await;
+    assert!(status == StatusCode::OK && text.starts_with("Run 1 of spam is approved"), "{status} {text}");
+}
+
+#[tokio::test]
+async fn who_may_only_look_sees_no_forms() {
+    let (ctx, _folder) = crate::site::context(RULES);
+    hold(&ctx, "spam", 1..4, "why").await;
+    let router = crate::site::listener(&ctx, Some("s3cret"));
+    let basic = [("authorization", "Basic YW55b25lOnMzY3JldA=="), ("accept", "text/html")];
+    let (status, _, page) = crate::site::ask_with(&router, "GET", "/", &basic, "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(page.contains("Run 1 of spam is held") && !page.contains("method=\"post\""), "{page}");
+}
+
+#[tokio::test]
+async fn a_page_that_is_not_there_says_so_as_a_page() {
+    let site = Site::new();
+    let (status, headers, page) = site.get("/nothing").await;
+    assert_eq!(
+        (status, &headers[header::CONTENT_TYPE]),
+        (StatusCode::NOT_FOUND, &"text/html; charset=utf-8".parse().unwrap())
+    );
+    assert!(page.contains("<h1>Not found</h1>") && page.contains("href=\"/\""), "{page}");
+}
+
+#[test]
+fn the_templates_load_nothing_from_elsewhere_and_hold_no_script_or_style() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
+    let mut seen = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(!text.contains("http:") && !text.contains("https:") && !text.contains("\"//"), "{name}");
+        assert!(!text.contains("@import") && !text.contains("url("), "{name}");
+        if name.ends_with(".html") {
+            assert!(!text.contains("style=") && !text.contains("<style"), "{name}");
+            assert!(
+                !text.contains("|safe") && !text.contains("| safe") && !text.contains("escape"),
+                "{name}"
+            );
+            let handler = text.split_whitespace().any(|word| word.starts_with("on") && word.contains("=\""));
+            assert!(!handler, "{name}: a handler of events in a page");
+            let scripts = text.matches("<script").count();
+            assert_eq!(scripts, text.matches("<script src=\"/").count(), "{name}");
+        }
+        seen += 1;
+    }
+    assert!(seen > 5);
+}
+
+#[tokio::test]
+async fn every_field_has_a_label_and_every_button_of_a_page_its_own_name() {
+    let site = Site::new();
+    hold(&site.ctx, "spam", 1..4, "why").await;
+    hold(&site.ctx, "old-junk", 4..9, "why").await;
+    enqueue(&site.ctx, "spam", 20..23).await;
+    for path in PAGES {
+        let page = site.page(path).await;
+        for field in page.split('<').filter(|tag| tag.starts_with("input ") || tag.starts_with("select ")) {
+            if field.contains("type=\"hidden\"") {
+                continue;
+            }
+            let id = field.split("id=\"").nth(1).unwrap().split('"').next().unwrap();
+            assert!(page.contains(&format!("<label for=\"{id}\">")), "{path}: {field}");
+        }
+        let mut names: Vec<&str> =
+            page.split("<button").skip(1).map(|rest| rest.split("</button>").next().unwrap()).collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all, "{path}: {names:?}");
+        for table in page.split("<table").skip(1) {
+            let table = table.split("</table>").next().unwrap();
+            assert!(table.contains("<caption") && table.contains("scope=\"col\""), "{path}: {table}");
+        }
+        assert!(page.contains("<html lang=\"en\">") && page.contains("<main id=\"main\""), "{path}");
+    }
+}
+
+/// Every page that is there without data.
+const PAGES: [&str; 1] = ["/"];
+
+#[tokio::test]
+async fn nothing_is_approved_without_the_token_of_the_form() {
+    let site = Site::new();
+    let run = hold(&site.ctx, "spam", 1..4, "why").await;
+    assert_eq!(csrf(&site.page("/").await).len(), 64);
+    let status = site.post(&format!("/runs/{run}/approve"), "count=3").await.0;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+}
