@@ -5,6 +5,7 @@
 
 mod admin;
 mod events;
+mod leads;
 mod pages;
 mod site;
 mod sockets;

@@ -106,6 +106,11 @@ impl Site {
 
     pub(crate) fn with(rules: &str) -> Site {
         let (ctx, folder) = context(rules);
+        Site::of(ctx, folder)
+    }
+
+    /// The same around a context that a test has made.
+    pub(crate) fn of(ctx: Context, folder: tempfile::TempDir) -> Site {
         let router = listener(&ctx, None);
         Site { ctx, router, _folder: folder }
     }

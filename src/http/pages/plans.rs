@@ -204,8 +204,9 @@ async fn told(pages: &Pages, plan: PlanReport) -> Report {
 fn largest(counts: BTreeMap<String, u64>) -> Vec<Bar> {
     let mut bars: Vec<Bar> = counts.into_iter().map(|(name, count)| Bar { name, count }).collect();
     bars.sort_by(|a, b| b.count.cmp(&a.count));
-    let rest = bars.split_off(bars.len().min(BARS));
-    if !rest.is_empty() {
+    // One that is left has a name, and needs no other.
+    if bars.len() > BARS + 1 {
+        let rest = bars.split_off(BARS);
         let count = rest.iter().map(|bar| bar.count).sum();
         bars.push(Bar { name: format!("{} others", rest.len()), count });
     }
@@ -238,6 +239,7 @@ mod tests {
         assert_eq!((bars[0].name.as_str(), bars[0].count), ("S20", 20));
         assert_eq!((bars[BARS].name.as_str(), bars[BARS].count), ("8 others", 36));
         assert_eq!(bars.iter().map(|bar| bar.count).sum::<u64>(), 210);
+        assert_eq!(largest((0..13).map(|n| (n.to_string(), 1)).collect()).len(), BARS + 1);
         let names = BTreeMap::from([("A".to_owned(), "Alpha".to_owned())]);
         let few = BTreeMap::from([("A".to_owned(), 3), (String::new(), 5)]);
         let told = breakdown("", largest(few), &names);

@@ -202,11 +202,13 @@ async fn run_now(
         match asking::order(&asked.pages, "run", &json!({ "rule": name, "text": rule.text() })).await? {
             Outcome::Done(run) => came_to(&run),
             Outcome::Refused(error) => (StatusCode::CONFLICT, format!("Nothing was run: {error}")),
-            Outcome::GoesOn => {
-                (StatusCode::ACCEPTED, "The run goes on. It is listed here; load the page again.".into())
-            }
+            Outcome::GoesOn => (
+                StatusCode::ACCEPTED,
+                "The run goes on. It is among the last runs; load the page again.".into(),
+            ),
         };
-    Ok(asked.answer(&format!("/runs?rule={name}"), status, &text))
+    asked.pages.figures.forget().await;
+    Ok(asked.answer(&here, status, &text))
 }
 
 /// What a run came to, in a sentence.
