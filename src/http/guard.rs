@@ -190,9 +190,9 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, mut request: Request,
             guard.sessions.close(&id);
             return signed(see_other("/"), "", 0, request.headers());
         }
-        Admitted::Session { csrf, .. } => Visitor { csrf: Some(csrf), signed_in: true },
-        Admitted::Open(csrf) => Visitor { csrf, signed_in: false },
-        Admitted::Bearer | Admitted::Basic => Visitor { csrf: None, signed_in: false },
+        Admitted::Session { csrf, .. } => Visitor { csrf: Some(csrf), signed_in: true, holds_token: true },
+        Admitted::Open(csrf) => Visitor { csrf, signed_in: false, holds_token: false },
+        Admitted::Bearer | Admitted::Basic => Visitor { csrf: None, signed_in: false, holds_token: true },
     };
     request.extensions_mut().insert(visitor);
     next.run(request).await

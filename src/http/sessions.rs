@@ -24,6 +24,9 @@ pub(super) struct Visitor {
     pub(super) csrf: Option<String>,
     /// Whether there is a session to end.
     pub(super) signed_in: bool,
+    /// Whether it is known to hold the admin token: others on a listener without one are shown no personal data, which
+    /// the database's file keeps from them too.
+    pub(super) holds_token: bool,
 }
 
 /// The system gave no randomness; nothing secret can be made.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
 use b24_janitor::clock::Clock;
 use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::rule::PortalLimits;
@@ -14,7 +15,8 @@ use b24_janitor::sandbox::{Fault, FaultKind, Lead, Sandbox, SandboxOptions};
 use b24_janitor::store::runs::RunFilter;
 use b24_janitor::store::{OpenOptions, Store, Threads, copies, jobs, runs};
 
-use crate::site::{Site, csrf, now, parse};
+use crate::site::{Site, csrf, listener, now, parse};
+use crate::support::ask;
 
 /// A rule that deletes at once, one that only plans, and a protection.
 const RULES: &str = "version: 1\ntimezone: Europe/Berlin\n\
@@ -80,6 +82,19 @@ impl Live {
         lead
     }
 
+    /// A page as whoever holds the admin token of a listener that has one sees it.
+    async fn signed_in(&self, path: &str) -> String {
+        let request = Request::get(path)
+            .header("host", "localhost")
+            .header("accept", "text/html")
+            .header("authorization", "Bearer s3cret");
+        let router = listener(&self.site.ctx, Some("s3cret"));
+        let (status, _, page) = ask(&router, request.body(Body::empty()).unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {page}");
+        accessible(path, &page);
+        page
+    }
+
     async fn runs(&self) -> usize {
         let all = RunFilter { limit: 100, ..RunFilter::default() };
         self.site.ctx.store.read(move |db| runs::list(db, &all)).await.unwrap().len()
@@ -87,6 +102,43 @@ impl Live {
 
     fn in_junk(&self) -> usize {
         self.sandbox.ids_where(|lead| &*lead.stage == "JUNK").len()
+    }
+}
+
+/// That labels, names of buttons, captions and the order of headings are there for those who don't see the page.
+fn accessible(path: &str, page: &str) {
+    let of = |start: &str| {
+        page.split(start).skip(1).map(|rest| rest.split('>').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for field in of("<input ").iter().filter(|field| !field.contains("hidden")) {
+        let id = field.split("id=\"").nth(1).unwrap().split('"').next().unwrap();
+        assert!(page.contains(&format!("<label for=\"{id}\">")), "{path}: {field}");
+    }
+    let mut buttons: Vec<&str> =
+        page.split("<button").skip(1).map(|rest| rest.split("</button>").next().unwrap()).collect();
+    let all = buttons.len();
+    buttons.sort_unstable();
+    buttons.dedup();
+    assert_eq!(buttons.len(), all, "{path}: {buttons:?}");
+    for table in page.split("<table").skip(1) {
+        let table = table.split("</table>").next().unwrap();
+        assert!(table.contains("<caption>") && table.contains("scope=\"col\""), "{path}: {table}");
+    }
+    let levels: Vec<u32> = page
+        .split("<h")
+        .skip(1)
+        .filter_map(|rest| rest.chars().next().and_then(|level| level.to_digit(10)))
+        .collect();
+    assert_eq!(levels[0], 1, "{path}");
+    assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{path}: {levels:?}");
+    let mut ids: Vec<&str> =
+        page.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), all, "{path}: {ids:?}");
+    for label in page.split("aria-labelledby=\"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(ids.contains(&label), "{path}: {label}");
     }
 }
 
@@ -102,7 +154,9 @@ fn words(page: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_rule_is_shown_in_words_as_it_is_written_and_with_its_next_times() {
     let live = Live::with_leads(0).await;
-    let all = words(&live.site.page("/rules").await);
+    let page = live.site.page("/rules").await;
+    accessible("/rules", &page);
+    let all = words(&page);
     for part in [
         "junk mode delete Junk &#60;b&#62;of all kinds&#60;/b&#62; Leads whose stage is JUNK (",
         "converted leads are kept.",
@@ -128,6 +182,7 @@ async fn a_rule_is_shown_in_words_as_it_is_written_and_with_its_next_times() {
     assert!(!one.contains("2026-12-01"), "five times: {one}");
     live.site.send("/rules/junk/run", "").await;
     let page = live.site.page("/rules/junk").await;
+    accessible("/rules/junk", &page);
     assert!(page.contains("<th scope=\"row\">1</th>") && page.contains("/runs?rule=junk"), "{page}");
 }
 
@@ -148,6 +203,7 @@ async fn a_plan_shows_what_the_command_tells_and_deletes_nothing() {
     tokio::time::sleep(Duration::from_secs(30)).await;
     let page = live.site.page("/rules/old/plan").await;
     assert!(!page.contains("http-equiv") && page.contains("Plan now"), "{page}");
+    accessible("/rules/old/plan", &page);
     let shown = words(&page);
     let report = plan(&before, &rules, rules.rule("old").unwrap(), false, |_| ()).await.unwrap();
     assert!(report.would_delete > 10 && report.protected + report.already_waiting < report.matched);
@@ -237,7 +293,7 @@ async fn a_rule_that_was_changed_since_its_page_was_loaded_is_not_run() {
 async fn a_lead_is_judged_condition_by_condition_on_its_page() {
     let live = Live::with_leads(0).await;
     let lead = live.junk("<script>alert(1)</script>");
-    let page = live.site.page(&format!("/leads/{lead}")).await;
+    let page = live.signed_in(&format!("/leads/{lead}")).await;
     assert!(!page.contains("<script>alert"), "{page}");
     let told = words(&page);
     for part in [
@@ -263,10 +319,16 @@ async fn a_deleted_lead_is_restored_from_its_page_once_with_its_texts_escaped() 
     let live = Live::with_leads(0).await;
     let lead = live.deleted("<script>alert(1)</script>").await;
     let path = format!("/leads/{lead}");
-    let page = live.site.page(&path).await;
+    let page = live.signed_in(&path).await;
     assert!(page.contains("<td>&#60;script&#62;alert(1)&#60;/script&#62;</td>"), "{page}");
     assert!(!page.contains("<script>alert"), "{page}");
+    let page = live.site.page(&path).await;
+    accessible(&path, &page);
     let told = words(&page);
+    assert!(
+        !told.contains("alert(1)") && told.contains("shown only where JANITOR_ADMIN_TOKEN is set"),
+        "{told}"
+    );
     assert!(told.contains("The portal has no such lead (any more).") && told.contains("deleted"), "{told}");
     assert!(told.contains("A copy is kept until") && told.contains("recycle bin first"), "{told}");
 

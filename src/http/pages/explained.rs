@@ -1,6 +1,6 @@
 //! An explanation of a lead as its page shows it: conditions line by line, times in the zones of their rules.
 //!
-//! Limits: of a copy at most [`MAX_FIELDS`] fields, each cut at [`MAX_CHARACTERS`].
+//! Personal data (the title, the copy's values) only for whoever holds the admin token. Limits: of a copy at most [`MAX_FIELDS`] fields, each cut at [`MAX_CHARACTERS`].
 
 use serde_json::{Map, Value};
 
@@ -30,6 +30,8 @@ pub(super) struct Explained {
     pub(super) is_present: bool,
     pub(super) portal_error: Option<String>,
     pub(super) title: Option<String>,
+    /// Whether personal data is shown.
+    pub(super) personal: bool,
     pub(super) stage: Option<String>,
     pub(super) created: Option<String>,
     pub(super) rules: Vec<Judged>,
@@ -116,8 +118,8 @@ pub(super) struct Event {
 }
 
 impl Explained {
-    /// What a page shows of an explanation, and of the copy with its fields.
-    pub(super) fn new(told: Explanation, copy: Option<Copy>, rules: &RuleSet) -> Explained {
+    /// What a page shows of an explanation, and of the copy with its fields; whether with `personal` data.
+    pub(super) fn new(told: Explanation, copy: Option<Copy>, rules: &RuleSet, personal: bool) -> Explained {
         let zones = Zones::of(rules);
         let fields = copy.as_ref().map(|copy| fields_of(&copy.fields_json)).unwrap_or_default();
         let may_restore = copy.as_ref().is_some_and(|copy| {
@@ -139,13 +141,14 @@ impl Explained {
             presence: presence(told.presence),
             is_present: told.presence == "present",
             portal_error: told.portal_error,
-            title: title.map(|title| cut(&title)),
+            title: title.filter(|_| personal).map(|title| cut(&title)),
+            personal,
             stage,
             created: told.created,
             rules: told.rules.into_iter().map(|rule| judged(rule, &zones)).collect(),
             protections: told.protections.into_iter().map(guard).collect(),
             jobs: told.jobs.into_iter().map(|job| shown_job(job, &zones)).collect(),
-            copy: copy.map(|copy| kept(&copy, &fields, &zones)),
+            copy: copy.map(|copy| kept(&copy, &fields, &zones, personal)),
             restores: told.restores.iter().map(|restore| restored(restore, told.lead_id, &zones)).collect(),
             events: told.events.into_iter().map(|event| shown_event(event, &zones)).collect(),
             may_restore,
@@ -244,9 +247,10 @@ fn shown_job(explained: JobExplained, zones: &Zones) -> Job {
     }
 }
 
-fn kept(copy: &Copy, fields: &Map<String, Value>, zones: &Zones) -> Kept {
+fn kept(copy: &Copy, fields: &Map<String, Value>, zones: &Zones, personal: bool) -> Kept {
     let shown = fields.iter().take(MAX_FIELDS).map(|(name, value)| {
         let text = match value {
+            _ if !personal => String::new(),
             Value::String(text) => cut(text),
             Value::Null => String::new(),
             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => cut(&value.to_string()),

@@ -80,7 +80,7 @@ async fn one(asked: Asked, Path(id): Path<String>) -> Result<Response, Problem> 
         )));
     }
     let page = asked.layout(Section::None, format!("Lead {id}"));
-    let lead = Explained::new(told, copy, &rules);
+    let lead = Explained::new(told, copy, &rules, asked.visitor.holds_token);
     Ok(render(StatusCode::OK, &LeadPage { page, lead, bin_first: BIN_FIRST, never: NEVER }))
 }
 
