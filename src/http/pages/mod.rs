@@ -7,14 +7,17 @@
 
 mod assets;
 mod chart;
+mod download;
 mod figures;
 mod held;
+mod jobs;
 mod layout;
 pub(super) mod login;
 mod moment;
 mod notices;
 mod orders;
 mod overview;
+mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +67,8 @@ pub(super) fn routes() -> Router<Arc<Pages>> {
         .merge(assets::routes())
         .merge(overview::routes())
         .merge(held::routes())
+        .merge(jobs::routes())
+        .merge(runs::routes())
         .merge(orders::routes())
         .fallback(nothing_here)
 }
