@@ -44,7 +44,7 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["rules/tree.rs"]),
     ("rusqlite", &["store/"]),
     ("reqwest", &["portal/http.rs", "sandbox/events.rs"]),
-    ("csv", &["commands/print.rs"]),
+    ("csv", &["core/sheet.rs"]),
     ("cron", &["core/schedule.rs", "core/schedule/"]),
     ("chrono", &["core/schedule.rs", "core/schedule/"]),
 ];

@@ -22,6 +22,7 @@ pub mod retry;
 pub mod rule;
 pub mod schedule;
 pub mod sentence;
+pub mod sheet;
 pub mod spots;
 pub mod trace;
 pub mod truth;

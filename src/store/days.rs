@@ -28,7 +28,7 @@ mod tests {
     #[test]
     fn a_day_is_counted_in_an_index_whose_rows_are_not_read() {
         let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(include_str!("schema.sql")).unwrap();
+        crate::store::open::MIGRATIONS.iter().for_each(|step| db.execute_batch(step).unwrap());
         for (sql, index) in [(EVENTS, "events_processed"), (DELETED, "jobs_finished")] {
             let plan: String =
                 db.query_row(&format!("EXPLAIN QUERY PLAN {sql}"), (0, 0), |row| row.get("detail")).unwrap();

@@ -265,7 +265,7 @@ async fn every_field_has_a_label_and_every_button_of_a_page_its_own_name() {
 }
 
 /// Every page that is there without data.
-const PAGES: [&str; 1] = ["/"];
+const PAGES: [&str; 3] = ["/", "/jobs", "/runs"];
 
 #[tokio::test]
 async fn nothing_is_approved_without_the_token_of_the_form() {
@@ -274,4 +274,124 @@ async fn nothing_is_approved_without_the_token_of_the_form() {
     assert_eq!(csrf(&site.page("/").await).len(), 64);
     let status = site.post(&format!("/runs/{run}/approve"), "count=3").await.0;
     assert_eq!(status, StatusCode::FORBIDDEN);
+}
+
+/// The text between two parts of a page, for every occurrence.
+fn all_between<'a>(page: &'a str, before: &str, after: &str) -> Vec<&'a str> {
+    page.split(before).skip(1).map(|rest| rest.split(after).next().unwrap()).collect()
+}
+
+/// Every page of a list, from the first on, and the ids that they show.
+async fn ids(site: &Site, first: &str) -> (usize, Vec<i64>) {
+    let (mut path, mut pages, mut ids) = (first.to_owned(), 0, Vec::new());
+    loop {
+        let page = site.page(&path).await;
+        let rows = all_between(&page, "<tr><th scope=\"row\">", "</th>");
+        ids.extend(rows.iter().map(|row| {
+            let text = row.rsplit_once("\">").map_or(*row, |(_, text)| text);
+            row.split("<span").next().unwrap_or(text).rsplit('>').next().unwrap().parse::<i64>().unwrap()
+        }));
+        pages += 1;
+        let Some((before, _)) = page.split_once("\" rel=\"next\"") else { break };
+        let older = before.rsplit("href=\"").next().unwrap();
+        path = older.replace("&#38;", "&");
+    }
+    (pages, ids)
+}
+
+#[tokio::test]
+async fn paging_over_the_jobs_shows_every_one_once_the_newest_first() {
+    let site = Site::new();
+    enqueue(&site.ctx, "old-junk", 1..121).await;
+    enqueue(&site.ctx, "spam", 121..131).await;
+    for lead in 1..=60 {
+        end(&site.ctx, lead, Outcome::Failed, hours(-1)).await;
+    }
+    let all: Vec<i64> = (1..=130).rev().collect();
+    assert_eq!(ids(&site, "/jobs").await, (3, all));
+    assert_eq!(ids(&site, "/jobs?state=failed").await, (2, (1..=60).rev().collect()));
+    assert_eq!(ids(&site, "/jobs?state=done&rule=old-junk").await.1.len(), 60);
+    assert_eq!(ids(&site, "/jobs?state=waiting&rule=old-junk").await, (2, (61..=120).rev().collect()));
+    assert_eq!(ids(&site, "/jobs?rule=spam&state=&lead=").await, (1, (121..=130).rev().collect()));
+    assert_eq!(ids(&site, "/jobs?lead=7").await, (1, vec![7]));
+    assert_eq!(ids(&site, "/jobs?run=2").await.1.len(), 10);
+    assert_eq!(ids(&site, "/jobs?state=spared").await, (1, vec![]));
+    for wrong in ["state=x", "lead=0", "lead=x", "before=-1", "before=x", "run=%3Cscript%3E"] {
+        let (status, _, page) = site.get(&format!("/jobs?{wrong}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{wrong}");
+        assert!(page.contains("<h1>Not understood</h1>") && !page.contains("<script>"), "{wrong}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn paging_over_the_runs_shows_every_one_once_and_those_that_are_held_on_top() {
+    let site = Site::new();
+    for lead in 1..=55 {
+        enqueue(&site.ctx, "old-junk", lead..lead + 1).await;
+    }
+    let held = hold(&site.ctx, "spam", 100..103, "too <many>").await;
+    assert_eq!(ids(&site, "/runs").await, (2, (1..=56).rev().collect()));
+    assert_eq!(ids(&site, "/runs?state=enqueued&rule=old-junk").await.1.len(), 55);
+    assert_eq!(ids(&site, "/runs?state=held").await, (1, vec![held.0]));
+    assert_eq!(ids(&site, "/runs?rule=spam").await, (1, vec![held.0]));
+    let page = site.page("/runs").await;
+    assert!(page.contains("too &#60;many&#62;") && page.contains("3 leads"), "{page}");
+    let page = site.send(&format!("/runs/{held}/approve"), "count=3&back=runs").await;
+    assert!(page.contains("<h1>Runs</h1>") && page.contains("is approved: 3 leads enqueued"), "{page}");
+    assert_eq!(site.get("/runs?state=%22").await.0, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn jobs_are_retried_and_cancelled_where_that_is_possible_and_the_browser_comes_back() {
+    let site = Site::new();
+    enqueue(&site.ctx, "spam", 1..4).await;
+    end(&site.ctx, 1, Outcome::Failed, hours(-1)).await;
+    end(&site.ctx, 2, Outcome::Deleted, hours(-1)).await;
+    let page = site.page("/jobs").await;
+    assert_eq!(all_between(&page, "action=\"/jobs/", "\""), ["3/cancel", "1/retry"]);
+    let page = site.send("/jobs/1/retry", "back=state%3Dwaiting%26before%3D3").await;
+    assert!(
+        page.contains("Job 1 waits again, due now.") && page.contains("<option selected>waiting"),
+        "{page}"
+    );
+    let page = site.send("/jobs/3/cancel", "back=%2F%2Fevil.example%2F").await;
+    assert!(page.contains("Job 3 is cancelled") && page.contains("<h1>Jobs</h1>"), "{page}");
+    for (path, why) in [
+        ("/jobs/2/retry", "Job 2 is deleted: only a failed job"),
+        ("/jobs/2/cancel", "Job 2 is done already: deleted"),
+        ("/jobs/9/cancel", "There is no job 9."),
+        ("/jobs/%3Cb%3E/retry", "There is no job &#60;b&#62;."),
+    ] {
+        let page = site.send(path, "").await;
+        assert!(page.contains("role=\"alert\"") && page.contains(why), "{path}: {page}");
+    }
+    for path in ["/jobs/1/cancel", "/jobs/3/retry"] {
+        assert_eq!(site.post(path, "csrf=wrong").await.0, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert_eq!(site.script("/jobs/2/retry", "").await.0, StatusCode::CONFLICT);
+}
+
+#[tokio::test]
+async fn the_lists_as_csv_have_every_row_quote_what_needs_it_and_disarm_formulas() {
+    let site = Site::new();
+    let rule = "=cmd|' /C calc'!A0, \"x\"\n<script>";
+    enqueue(&site.ctx, rule, 1..2).await;
+    enqueue(&site.ctx, "spam", 2..2500).await;
+    let (status, headers, text) = site.get("/jobs.csv").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(headers[header::CONTENT_TYPE], "text/csv; charset=utf-8");
+    assert_eq!(headers[header::CONTENT_DISPOSITION], "attachment; filename=\"jobs.csv\"");
+    assert!(text.starts_with("id,lead_id,rule,run_id,state,outcome,reason,attempts,due_at,"), "{text}");
+    let rows =
+        csv::Reader::from_reader(text.as_bytes()).into_records().map(Result::unwrap).collect::<Vec<_>>();
+    let ids: Vec<i64> = rows.iter().map(|row| row[0].parse().unwrap()).collect();
+    assert_eq!(ids, (1..=2499).rev().collect::<Vec<i64>>());
+    assert_eq!(&rows[2498][2], format!("'{rule}"));
+    let (_, _, some) = site.get("/jobs.csv?rule=spam&state=waiting").await;
+    assert_eq!(some.lines().count(), 1 + 2498);
+    let (_, headers, text) = site.get("/runs.csv").await;
+    assert_eq!(headers[header::CONTENT_DISPOSITION], "attachment; filename=\"runs.csv\"");
+    assert!(text.contains("\"'=cmd|' /C calc'!A0, \"\"x\"\"\n<script>\",manual"), "{text}");
+    let page = site.page("/jobs?before=2").await;
+    assert!(page.contains("&#60;script&#62;") && !page.contains("<script>"), "{page}");
 }

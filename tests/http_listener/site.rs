@@ -92,19 +92,6 @@ pub(crate) async fn ask_with(
     ask(router, request.body(Body::from(form.to_owned())).unwrap()).await
 }
 
-/// An admin listener with or without a token.
-pub(crate) fn listener(ctx: &Context, token: Option<&str>) -> Router {
-    router(Admin {
-        bound: "127.0.0.1:8081".parse().unwrap(),
-        hosts: Vec::new(),
-        token: token.map(Into::into),
-        ready: Arc::new(|| async { ReadyReport { ready: true, body: "ready\n".to_owned() } }.boxed()),
-        context: ctx.clone(),
-        reload: Arc::new(|| async { Ok(3) }.boxed()),
-        reload_problem: Arc::new(|| None),
-    })
-}
-
 /// An admin listener without a token, with these rules.
 pub(crate) struct Site {
     pub(crate) ctx: Context,

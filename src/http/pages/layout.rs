@@ -50,6 +50,17 @@ impl Layout {
         ]
     }
 
+    /// The section's word in forms that lead back to it.
+    pub(super) fn name(&self) -> &'static str {
+        match self.section {
+            Section::Overview => "overview",
+            Section::Rules => "rules",
+            Section::Jobs => "jobs",
+            Section::Runs => "runs",
+            Section::None => "",
+        }
+    }
+
     /// Whether forms are shown.
     pub(super) fn may_change(&self) -> bool {
         self.csrf.is_some()

@@ -8,9 +8,11 @@
 mod asking;
 mod assets;
 mod chart;
+mod download;
 mod explained;
 mod figures;
 mod held;
+mod jobs;
 mod layout;
 mod leads;
 pub(super) mod login;
@@ -21,6 +23,7 @@ mod orders;
 mod overview;
 mod plans;
 mod rules;
+mod runs;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +84,8 @@ pub(super) fn routes() -> Router<Arc<Pages>> {
         .merge(overview::routes())
         .merge(leads::routes())
         .merge(held::routes())
+        .merge(jobs::routes())
+        .merge(runs::routes())
         .merge(orders::routes())
         .merge(plans::routes())
         .merge(rules::routes())

@@ -203,7 +203,7 @@ async fn told(pages: &Pages, plan: PlanReport) -> Report {
 /// The largest counts, the largest first, and the rest together.
 fn largest(counts: BTreeMap<String, u64>) -> Vec<Bar> {
     let mut bars: Vec<Bar> = counts.into_iter().map(|(name, count)| Bar { name, count }).collect();
-    bars.sort_by(|a, b| b.count.cmp(&a.count));
+    bars.sort_by_key(|bar| std::cmp::Reverse(bar.count));
     // One that is left has a name, and needs no other.
     if bars.len() > BARS + 1 {
         let rest = bars.split_off(BARS);
