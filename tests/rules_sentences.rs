@@ -167,3 +167,25 @@ fn a_rule_is_shown_as_it_is_written_without_its_neighbours() {
         "- { name: two, schedule: \"@daily\",\n    match: { stageId: \"7\" }\n  }\n"
     );
 }
+
+#[test]
+fn texts_over_several_lines_belong_to_the_rule_and_what_an_alias_repeats_does_not() {
+    let text = "version: 1\ntimezone: Europe/Berlin\nrules:\n- name: one\n  schedule: &nightly \"@daily\"\n  match: &junk\n    stageId: JUNK\n  \
+        description: |\n    First.\n\n    Second.\n- name: two\n  schedule: *nightly\n  match: *junk\n- name: three\n  schedule: \
+        \"@daily\"\n  match: { title: \"a\n    b\" }\n";
+    let written: Vec<String> = load(text).rules.iter().map(|rule| rule.written()).collect();
+    assert!(written[0].ends_with("  description: |\n    First.\n\n    Second.\n"), "{written:?}");
+    assert_eq!(written[1], "- name: two\n  schedule: *nightly\n  match: *junk\n");
+    assert!(written[2].ends_with("title: \"a\n    b\" }\n"), "{written:?}");
+}
+
+#[test]
+fn a_rule_of_the_largest_file_is_cut() {
+    let codes: Vec<String> = (0..20_000).map(|n| format!("\"ä{n}\"")).collect();
+    let rules = load(&format!(
+        "version: 1\ntimezone: Europe/Berlin\nrules:\n  - name: it\n    schedule: \"@daily\"\n    match: {{ sourceId: [{}] }}\n",
+        codes.join(", ")
+    ));
+    let written = rules.rules[0].written();
+    assert!(written.len() < 33 * 1024 && written.ends_with("…\n"), "{}", written.len());
+}

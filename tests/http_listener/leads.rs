@@ -243,6 +243,21 @@ async fn a_plan_shows_what_the_command_tells_and_deletes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_long_plan_says_how_far_it_is() {
+    let live = Live::with_leads(600).await;
+    live.sandbox.set_fault(Fault::new(FaultKind::Late { seconds: 20.0 }).on("crm.item.list"));
+    live.site.send("/rules/old/plan", "").await;
+    let mut told = Vec::new();
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let page = words(&live.site.page("/rules/old/plan").await);
+        let Some(rest) = page.split_once("may select are read, ").map(|(_, rest)| rest) else { break };
+        told.push(rest.split(' ').next().unwrap().parse::<u64>().unwrap());
+    }
+    assert!(told.first() == Some(&0) && told.last().unwrap() > &0 && told.is_sorted(), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plan_that_fails_says_why_and_the_next_one_may_begin() {
     let live = Live::with_leads(5).await;
     live.sandbox.set_fault(Fault::error("crm.item.list", "ACCESS_DENIED", "Access <denied>", 403));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Path, Query};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -84,7 +85,7 @@ async fn one(asked: Asked, Path(id): Path<String>) -> Result<Response, Problem> 
     Ok(render(StatusCode::OK, &LeadPage { page, lead, bin_first: BIN_FIRST, never: NEVER }))
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct RestoreForm {
     #[serde(default)]
     confirm: String,
@@ -94,10 +95,12 @@ struct RestoreForm {
 async fn restore(
     asked: Asked,
     Path(id): Path<String>,
-    Form(form): Form<RestoreForm>,
+    form: Result<Form<RestoreForm>, FormRejection>,
 ) -> Result<Response, Problem> {
     let id = read(&id)?;
     let here = format!("/leads/{id}");
+    // A script may send no form at all.
+    let form = form.map(|Form(form)| form).unwrap_or_default();
     if form.confirm != "yes" {
         let text = "Nothing was restored: look into the portal's recycle bin first, then tick the box.";
         return Ok(asked.answer(&here, StatusCode::BAD_REQUEST, text));

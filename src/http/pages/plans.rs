@@ -76,13 +76,14 @@ struct PlanPage {
     page: Layout,
     rule: String,
     state: State,
+    look_again: u32,
 }
 
 enum State {
     /// Nobody has asked for it, or its result is no longer kept.
     None,
-    /// It is being made; the page looks again after so many seconds.
-    Making(u32),
+    /// It is being made, and so many leads were read; the page looks again.
+    Making(String),
     Failed(String),
     Ready(Box<Report>),
 }
@@ -140,19 +141,20 @@ async fn result(asked: Asked, Path(name): Path<String>) -> Result<Response, Prob
         None => State::None,
         Some(request) => match asking::state(pages, request).await? {
             RequestState::Unknown => State::None,
-            RequestState::Pending | RequestState::Taken { .. } => State::Making(LOOK_AGAIN),
+            RequestState::Pending => State::Making("0".to_owned()),
+            RequestState::Taken { progress } => State::Making(progress.unwrap_or_else(|| "0".to_owned())),
             RequestState::Done { ok, result } => match asking::outcome(ok, &result) {
                 Outcome::Done(report) => match PlanReport::deserialize(&report) {
                     Ok(report) => State::Ready(Box::new(told(pages, report).await)),
                     Err(error) => State::Failed(format!("the answer can't be read: {error}")),
                 },
                 Outcome::Refused(error) => State::Failed(error),
-                Outcome::GoesOn => State::Making(LOOK_AGAIN),
+                Outcome::GoesOn => State::Making("0".to_owned()),
             },
         },
     };
     let page = asked.layout(Section::Rules, format!("Plan of rule {name}"));
-    Ok(render(StatusCode::OK, &PlanPage { page, rule: name, state }))
+    Ok(render(StatusCode::OK, &PlanPage { page, rule: name, state, look_again: LOOK_AGAIN }))
 }
 
 async fn told(pages: &Pages, plan: PlanReport) -> Report {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::Path;
+use axum::extract::rejection::FormRejection;
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -176,7 +177,7 @@ fn version(rule: &Rule) -> String {
 }
 
 /// The form of the button.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct RunForm {
     /// [`version`] of the rule that was seen; a script may leave it out.
     #[serde(default)]
@@ -187,11 +188,13 @@ struct RunForm {
 async fn run_now(
     asked: Asked,
     Path(name): Path<String>,
-    Form(form): Form<RunForm>,
+    form: Result<Form<RunForm>, FormRejection>,
 ) -> Result<Response, Problem> {
     let rules = asked.pages.ctx.rules();
     let rule = named(&rules, &name)?;
     let here = format!("/rules/{name}");
+    // A script may send no form at all.
+    let form = form.map(|Form(form)| form).unwrap_or_default();
     if !form.version.is_empty() && form.version != version(rule) {
         let text =
             "The rule was changed since its page was loaded. Nothing was run: look at it as it is now.";

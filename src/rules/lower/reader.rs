@@ -315,8 +315,10 @@ pub(super) fn describe(node: &Node) -> String {
 fn lines_of(text: &str, entry: &Node) -> Range<usize> {
     let before = text.get(..entry.span.start).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |end| end + 1);
-    let mut rest = text.get(end_of(entry)..).unwrap_or_default().split_inclusive('\n');
-    let mut end = end_of(entry) + rest.next().map_or(0, str::len);
+    // A text block reaches to the line after it.
+    let mut end = start + text.get(start..end_of(entry)).unwrap_or_default().trim_end().len();
+    let mut rest = text.get(end..).unwrap_or_default().split_inclusive('\n');
+    end += rest.next().map_or(0, str::len);
     for line in rest.take_while(|line| line.trim_start().starts_with(['}', ']'])) {
         end += line.len();
     }
