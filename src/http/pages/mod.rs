@@ -12,6 +12,7 @@ mod figures;
 mod held;
 mod jobs;
 mod layout;
+pub(super) mod live;
 pub(super) mod login;
 mod moment;
 mod notices;
@@ -53,11 +54,19 @@ pub(super) struct Pages {
     pub(super) reload_problem: ReloadProblem,
     notices: Notices,
     figures: figures::Cache,
+    places: live::Places,
 }
 
 impl Pages {
     pub(super) fn new(ctx: Context, reload: Reload, reload_problem: ReloadProblem) -> Pages {
-        Pages { ctx, reload, reload_problem, notices: Notices::default(), figures: figures::Cache::default() }
+        Pages {
+            ctx,
+            reload,
+            reload_problem,
+            notices: Notices::default(),
+            figures: figures::Cache::default(),
+            places: live::Places::default(),
+        }
     }
 }
 
@@ -69,6 +78,7 @@ pub(super) fn routes() -> Router<Arc<Pages>> {
         .merge(held::routes())
         .merge(jobs::routes())
         .merge(runs::routes())
+        .merge(live::routes())
         .merge(orders::routes())
         .fallback(nothing_here)
 }
