@@ -462,3 +462,18 @@ async fn the_script_is_there_and_short() {
     assert!(script.lines().count() < 80 && !script.contains("innerHTML = "), "{script}");
     assert!(site.page("/").await.contains("<script src=\"/live.js\" defer></script>"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_overview_as_a_whole() {
+    let site = Site::new();
+    enqueue(&site.ctx, "old-junk", 1..4).await;
+    end(&site.ctx, 1, Outcome::Deleted, hours(-1)).await;
+    hold(&site.ctx, "spam", 10..50, "max_matches: 40 leads, more than 10").await;
+    let page = site.page("/").await;
+    let page = page.replace(&csrf(&page), "[csrf]").replace(b24_janitor::VERSION, "[version]");
+    // Thirty days look alike.
+    let shown = page
+        .lines()
+        .filter(|line| !line.contains("\" height=\"0\"") && !line.contains("<td class=\"number\">0</td>"));
+    insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
+}
