@@ -22,6 +22,7 @@ use crate::engine::Context;
 use crate::metrics;
 
 pub use super::pages::ReloadProblem;
+pub use super::pages::live::{MAX_STREAMS, PACE};
 
 /// What the admin listener is made of.
 pub struct Admin {

@@ -129,8 +129,11 @@ fn accessible(path: &str, page: &str) {
         .skip(1)
         .filter_map(|rest| rest.chars().next().and_then(|level| level.to_digit(10)))
         .collect();
-    assert_eq!(levels[0], 1, "{path}");
-    assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{path}: {levels:?}");
+    assert_eq!(levels.first(), Some(&1), "{path}");
+    assert!(
+        levels.iter().zip(levels.iter().skip(1)).all(|(one, next)| *next <= one + 1),
+        "{path}: {levels:?}"
+    );
     let mut ids: Vec<&str> =
         page.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
     let all = ids.len();

@@ -2,16 +2,21 @@
 
 use std::ops::Range;
 
-use axum::http::{StatusCode, header};
+use axum::body::Body;
+use axum::http::{Request, StatusCode, header};
 use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::{Mode, Rule};
 use b24_janitor::engine::Context;
+use b24_janitor::http::admin::{MAX_STREAMS, PACE};
 use b24_janitor::store::control::{self, PortalStop};
 use b24_janitor::store::events::{self, NewEvent};
 use b24_janitor::store::runs::{self, NewRun, RunEnd, RunState, Trigger};
 use b24_janitor::store::{RunId, jobs};
+use http_body_util::BodyExt;
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+use tower::ServiceExt;
 
 use crate::site::{RULES, Site, csrf, now};
 
@@ -265,7 +270,7 @@ async fn every_field_has_a_label_and_every_button_of_a_page_its_own_name() {
 }
 
 /// Every page that is there without data.
-const PAGES: [&str; 3] = ["/", "/jobs", "/runs"];
+const PAGES: [&str; 6] = ["/", "/jobs", "/runs", "/rules", "/rules/spam", "/rules/spam/plan"];
 
 #[tokio::test]
 async fn nothing_is_approved_without_the_token_of_the_form() {
@@ -394,4 +399,81 @@ async fn the_lists_as_csv_have_every_row_quote_what_needs_it_and_disarm_formulas
     assert!(text.contains("\"'=cmd|' /C calc'!A0, \"\"x\"\"\n<script>\",manual"), "{text}");
     let page = site.page("/jobs?before=2").await;
     assert!(page.contains("&#60;script&#62;") && !page.contains("<script>"), "{page}");
+}
+
+/// The body of a stream, or the status that refused it.
+async fn stream(site: &Site) -> Result<Body, StatusCode> {
+    let request = Request::get("/live").header("host", "localhost").body(Body::empty()).unwrap();
+    let answer = site.router.clone().oneshot(request).await.unwrap();
+    if answer.status() != StatusCode::OK {
+        return Err(answer.status());
+    }
+    assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/event-stream");
+    Ok(answer.into_body())
+}
+
+/// The next piece of a stream; `None` at its end.
+async fn piece(body: &mut Body) -> Option<String> {
+    let bytes = body.frame().await?.unwrap().into_data().unwrap();
+    Some(String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_page_hears_of_changes_at_most_once_a_second_and_the_stream_ends_with_the_service() {
+    let site = Site::new();
+    let mut body = stream(&site).await.unwrap();
+    assert_eq!(piece(&mut body).await.unwrap(), "retry: 5000\n\n");
+    let start = Instant::now();
+    for lead in 1..20 {
+        enqueue(&site.ctx, "spam", lead..lead + 1).await;
+    }
+    assert_eq!(piece(&mut body).await.unwrap(), "data: changed\n\n");
+    assert_eq!(start.elapsed(), PACE);
+    assert_eq!(piece(&mut body).await.unwrap(), ": still here\n\n", "nothing more changed");
+    let before = Instant::now();
+    enqueue(&site.ctx, "spam", 30..31).await;
+    assert_eq!(piece(&mut body).await.unwrap(), "data: changed\n\n");
+    assert_eq!(before.elapsed(), PACE);
+    site.ctx.stop.cancel();
+    assert_eq!(piece(&mut body).await, None);
+}
+
+#[tokio::test]
+async fn a_stream_too_many_is_refused_and_one_that_ends_makes_room() {
+    let site = Site::new();
+    let mut open = Vec::new();
+    for _ in 0..MAX_STREAMS {
+        open.push(stream(&site).await.unwrap());
+    }
+    assert_eq!(stream(&site).await.unwrap_err(), StatusCode::SERVICE_UNAVAILABLE);
+    site.page("/").await;
+    open.pop();
+    assert!(stream(&site).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_script_is_there_and_short() {
+    let site = Site::new();
+    let (status, headers, script) = site.get("/live.js").await;
+    assert_eq!(
+        (status, &headers[header::CONTENT_TYPE]),
+        (StatusCode::OK, &"text/javascript; charset=utf-8".parse().unwrap())
+    );
+    assert!(script.lines().count() < 80 && !script.contains("innerHTML = "), "{script}");
+    assert!(site.page("/").await.contains("<script src=\"/live.js\" defer></script>"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_overview_as_a_whole() {
+    let site = Site::new();
+    enqueue(&site.ctx, "old-junk", 1..4).await;
+    end(&site.ctx, 1, Outcome::Deleted, hours(-1)).await;
+    hold(&site.ctx, "spam", 10..50, "max_matches: 40 leads, more than 10").await;
+    let page = site.page("/").await;
+    let page = page.replace(&csrf(&page), "[csrf]").replace(b24_janitor::VERSION, "[version]");
+    // Thirty days look alike.
+    let shown = page
+        .lines()
+        .filter(|line| !line.contains("\" height=\"0\"") && !line.contains("<td class=\"number\">0</td>"));
+    insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
 }

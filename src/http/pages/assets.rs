@@ -14,13 +14,18 @@ const STYLE: &str = include_str!("../../../templates/style.css");
 
 const STYLE_PATH: &str = "/style.css";
 
+/// The script: refreshes the figures of an open page.
+const SCRIPT: &str = include_str!("../../../templates/live.js");
+
 /// Whether a path is public: the login page needs its style before anybody is signed in.
 pub(in crate::http) fn is_asset(path: &str) -> bool {
     path == STYLE_PATH
 }
 
 pub(super) fn routes() -> Router<Arc<Pages>> {
-    Router::new().route(STYLE_PATH, get(async || asset("text/css; charset=utf-8", STYLE)))
+    Router::new()
+        .route(STYLE_PATH, get(async || asset("text/css; charset=utf-8", STYLE)))
+        .route("/live.js", get(async || asset("text/javascript; charset=utf-8", SCRIPT)))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

@@ -1,5 +1,5 @@
-//! What the overview shows, gathered in one read of the database. Many who look at once share what is at most
-//! [`FRESH`] old; whoever has just ordered something sees what came of it.
+//! What the overview shows, gathered in one read of the database. Many who look at once share what is a moment old (see
+//! [`FRESH`]); whoever has just ordered something sees what came of it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +18,15 @@ use crate::store::events::{self, EventCounts, Gap};
 use crate::store::jobs::{self, Capped, DueSummary, JobCounts};
 use crate::store::runs::{self, RuleState, Run};
 
-/// How old shared figures may be: counting reads every job that waits.
+/// How old shared figures may be, at least: nobody reads faster.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How many times as long as they took to gather: with a million jobs that is a quarter of a second of counting, and an
+/// open page must not keep a core busy.
+const PAUSE: u32 = 20;
+
+/// How old they may be at most.
+const STALE: Duration = Duration::from_secs(10);
 
 /// How many days the charts show.
 const DAYS: i32 = 30;
@@ -52,6 +59,7 @@ pub(super) struct Day {
 /// The figures that were gathered last.
 #[derive(Default)]
 pub(super) struct Cache {
+    /// With the moment until which they are shown.
     latest: tokio::sync::Mutex<Option<(Instant, Arc<Figures>)>>,
     /// Days that are over, by their first moment: nothing more happens on them.
     days: Mutex<BTreeMap<Timestamp, Day>>,
@@ -68,13 +76,15 @@ impl Cache {
         let Ok(mut latest) = tokio::time::timeout(PAGE_TIMEOUT, self.latest.lock()).await else {
             return Err(Problem::TooSlow);
         };
-        if let Some((at, figures)) = latest.as_ref()
-            && at.elapsed() < FRESH
+        let begun = Instant::now();
+        if let Some((until, figures)) = latest.as_ref()
+            && begun < *until
         {
             return Ok(Arc::clone(figures));
         }
         let figures = Arc::new(self.gather(ctx, zone).await?);
-        *latest = Some((Instant::now(), Arc::clone(&figures)));
+        let fresh = begun.elapsed().saturating_mul(PAUSE).clamp(FRESH, STALE);
+        *latest = Some((Instant::now() + fresh, Arc::clone(&figures)));
         Ok(figures)
     }
 

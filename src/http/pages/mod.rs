@@ -15,6 +15,7 @@ mod held;
 mod jobs;
 mod layout;
 mod leads;
+pub(super) mod live;
 pub(super) mod login;
 mod moment;
 mod names;
@@ -61,6 +62,7 @@ pub(super) struct Pages {
     names: names::Names,
     plans: plans::Plans,
     figures: figures::Cache,
+    places: live::Places,
 }
 
 impl Pages {
@@ -73,6 +75,7 @@ impl Pages {
             names: names::Names::default(),
             plans: plans::Plans::default(),
             figures: figures::Cache::default(),
+            places: live::Places::default(),
         }
     }
 }
@@ -86,6 +89,7 @@ pub(super) fn routes() -> Router<Arc<Pages>> {
         .merge(held::routes())
         .merge(jobs::routes())
         .merge(runs::routes())
+        .merge(live::routes())
         .merge(orders::routes())
         .merge(plans::routes())
         .merge(rules::routes())

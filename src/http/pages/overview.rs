@@ -138,6 +138,10 @@ fn alarms(pages: &Pages, figures: &Figures, zones: &Zones) -> Vec<Alarm> {
         }
         tell(false, "Events may have been lost; rules with events sweep once", text.join("\n"));
     }
+    for run in &figures.held {
+        let text = format!("run {} of {} waits for a person: see Held runs", run.id, run.rule);
+        tell(false, "A run is held", text);
+    }
     for capped in &figures.capped {
         let on = match capped.frees_at {
             Some(at) => format!("the next may go at {}", zones.of_rule(&capped.rule, at)),
