@@ -477,3 +477,20 @@ async fn the_overview_as_a_whole() {
         .filter(|line| !line.contains("\" height=\"0\"") && !line.contains("<td class=\"number\">0</td>"));
     insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_uses_of_both_limits_shows_on_the_overview() {
+    let site = Site::new();
+    site.ctx.portal.probe().await.unwrap();
+    let page = site.page("/").await;
+    for part in [
+        "high=\"40\" optimum=\"0\" value=\"1\" aria-label=\"Requests\">1.0 of 50 places taken; 2.00 a second come free<",
+        "<strong>crm.item.fields</strong>",
+        "0.0 of 480 s used; some of it comes free in 10 min 0 s, at 2026-11-25 11:10:00+01:00",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    tokio::time::advance(std::time::Duration::from_secs(600)).await;
+    let page = site.page("/").await;
+    assert!(page.contains("no method has used") && page.contains("0.0 of 50 places taken"), "{page}");
+}
