@@ -490,7 +490,7 @@ async fn what_a_request_uses_of_both_limits_shows_on_the_overview() {
     ] {
         assert!(page.contains(part), "{part}\n{page}");
     }
-    tokio::time::advance(std::time::Duration::from_secs(600)).await;
+    tokio::time::advance(std::time::Duration::from_secs(700)).await;
     let page = site.page("/").await;
     assert!(page.contains("no method has used") && page.contains("0.0 of 50 places taken"), "{page}");
 }
