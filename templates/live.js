@@ -17,7 +17,7 @@
   };
 
   const refresh = async () => {
-    if (document.hidden || busy) {
+    if (busy) {
       again = true;
       return;
     }
@@ -26,23 +26,34 @@
     try {
       const answer = await fetch(location.pathname + location.search, { headers: { accept: "text/html" } });
       if (answer.ok) show(new DOMParser().parseFromString(await answer.text(), "text/html"));
-      else if (answer.status === 401) source.close();
+      else if (answer.status === 401) close();
     } catch {
-      // The service is away: the stream comes back by itself, and the next event shows what is new.
+      // The service is away: the stream comes back by itself, and shows what is new.
     }
     busy = false;
-    if (again && !document.hidden) setTimeout(refresh, 1000);
+    if (again) setTimeout(refresh, 1000);
   };
 
-  const source = new EventSource("/live");
-  let opened = false;
-  source.addEventListener("open", () => {
-    // What happened while the stream was away is not told again.
-    if (opened) refresh();
-    opened = true;
-  });
-  source.addEventListener("message", refresh);
+  let source = null;
+  const close = () => {
+    source?.close();
+    source = null;
+  };
+  const open = (now) => {
+    source = new EventSource("/live");
+    source.addEventListener("message", refresh);
+    // What happened while there was no stream is not told again; a page that was just loaded is new.
+    let isNew = now;
+    source.addEventListener("open", () => {
+      if (!isNew) refresh();
+      isNew = false;
+    });
+  };
+
+  // Streams are few: a page that nobody sees has none.
   document.addEventListener("visibilitychange", () => {
-    if (!document.hidden && again) refresh();
+    close();
+    if (!document.hidden) open(false);
   });
+  if (!document.hidden) open(true);
 })();

@@ -1,6 +1,7 @@
 //! The pages of the admin listener: what they show, what their forms do, and that nothing from elsewhere is active.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
@@ -438,6 +439,17 @@ async fn an_open_page_hears_of_changes_at_most_once_a_second_and_the_stream_ends
     assert_eq!(piece(&mut body).await, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_after_ten_minutes_so_that_whoever_is_signed_out_hears_no_more() {
+    let site = Site::new();
+    let mut body = stream(&site).await.unwrap();
+    let start = Instant::now();
+    while piece(&mut body).await.is_some() {
+        assert!(start.elapsed() < Duration::from_secs(600));
+    }
+    assert_eq!(start.elapsed(), Duration::from_secs(600));
+}
+
 #[tokio::test]
 async fn a_stream_too_many_is_refused_and_one_that_ends_makes_room() {
     let site = Site::new();
@@ -476,4 +488,21 @@ async fn the_overview_as_a_whole() {
         .lines()
         .filter(|line| !line.contains("\" height=\"0\"") && !line.contains("<td class=\"number\">0</td>"));
     insta::assert_snapshot!(shown.collect::<Vec<_>>().join("\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_request_uses_of_both_limits_shows_on_the_overview() {
+    let site = Site::new();
+    site.ctx.portal.probe().await.unwrap();
+    let page = site.page("/").await;
+    for part in [
+        "high=\"40\" optimum=\"0\" value=\"1\" aria-label=\"Requests\">1.0 of 50 places taken; 2.00 a second come free<",
+        "<strong>crm.item.fields</strong>",
+        "0.0 of 480 s used; some of it comes free in 10 min 0 s, at 2026-11-25 11:10:00+01:00",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    tokio::time::advance(Duration::from_secs(700)).await;
+    let page = site.page("/").await;
+    assert!(page.contains("no method has used") && page.contains("0.0 of 50 places taken"), "{page}");
 }

@@ -119,7 +119,7 @@ impl Site {
     pub(crate) async fn page(&self, path: &str) -> String {
         let (status, headers, text) = self.get(path).await;
         assert_eq!(status, StatusCode::OK, "{path}: {text}");
-        assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8", "{path}");
+        assert_eq!(headers.get(header::CONTENT_TYPE).unwrap(), "text/html; charset=utf-8", "{path}");
         text
     }
 
@@ -132,7 +132,7 @@ impl Site {
         let csrf = csrf(&self.page("/").await);
         let (status, headers, text) = self.post(path, &format!("csrf={csrf}&{fields}")).await;
         assert_eq!(status, StatusCode::SEE_OTHER, "{path} {fields}: {text}");
-        self.page(headers[header::LOCATION].to_str().unwrap()).await
+        self.page(headers.get(header::LOCATION).unwrap().to_str().unwrap()).await
     }
 
     /// Posts a form as it stands, as a browser.

@@ -122,7 +122,7 @@ fn alarms(pages: &Pages, figures: &Figures, zones: &Zones) -> Vec<Alarm> {
         tell(true, "The last reload failed; the old rules stay in force", problem);
     }
     if let Some(says) = ctx.unchecked().says() {
-        tell(true, "Rules without the portal's word", says);
+        tell(true, "Unchecked rules", says);
     }
     if let Some(since) = figures.silent {
         tell(true, "Silence", silence(zones.any(since)));
