@@ -23,8 +23,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["core", "clock", "watch", "metrics", "rules", "store", "portal"]),
     // It is an independent witness of the portal: of ours it knows the clock and the words of the core.
     ("sandbox", &["core", "clock"]),
-    // It is given hooks, and knows neither store nor engine.
-    ("http", &["core", "clock", "metrics", "settings"]),
+    // Its pages show what engine and store know; the listener of events is given hooks.
+    ("http", &["core", "clock", "watch", "metrics", "settings", "store", "portal", "engine", "VERSION"]),
     (
         "commands",
         &[
@@ -44,7 +44,7 @@ const AT_HOME: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["rules/tree.rs"]),
     ("rusqlite", &["store/"]),
     ("reqwest", &["portal/http.rs", "sandbox/events.rs"]),
-    ("csv", &["commands/print.rs"]),
+    ("csv", &["core/sheet.rs"]),
     ("cron", &["core/schedule.rs", "core/schedule/"]),
     ("chrono", &["core/schedule.rs", "core/schedule/"]),
 ];

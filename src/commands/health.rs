@@ -1,28 +1,19 @@
-//! What `/readyz` and the overview of the admin listener say.
+//! What `/readyz` says, and what the admin page says of the last reload.
 
-use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::watch;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::clock::Clock;
-use crate::engine::{Unchecked, remedy_of};
-use crate::http::admin::{Order, Overview};
+use crate::engine::{Unchecked, remedy_of, silence};
+use crate::http::admin::ReloadProblem;
 use crate::http::health::{Readiness, ReadyReport};
 use crate::portal::{Observer, Portal};
-use crate::store::{Room, Store, control, events, jobs};
+use crate::store::{Room, Store, control};
 
 /// How long an answer of the portal, or of a probe, counts as "it is there".
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
-
-/// What it means that no event comes, and what to do.
-pub(super) fn silence(since: impl Display) -> String {
-    format!(
-        "no event came since {since}: see in Bitrix24 whether the outgoing webhook still exists and leads here, and whether \
-         its address is reached from outside"
-    )
-}
 
 /// What is known of the service's health; cheap to clone.
 #[derive(Clone)]
@@ -77,12 +68,7 @@ impl Health {
 
     /// Which rules neither run nor delete, and why, if there are any.
     fn unchecked(&self) -> Option<String> {
-        let unchecked = self.state().unchecked.as_ref()?.borrow().clone();
-        let names: Vec<&str> = unchecked.rules.iter().map(String::as_str).collect();
-        let names = (!names.is_empty()).then(|| names.join(", "))?;
-        let what =
-            if unchecked.refused { "refused by the portal" } else { "not checked against the portal yet" };
-        Some(format!("{what}, so they neither run nor delete: {names}\n{}", unchecked.why.join("\n")))
+        self.state().unchecked.as_ref()?.borrow().says()
     }
 
     /// Hears of every exchange with the portal.
@@ -166,80 +152,9 @@ impl Health {
         problem
     }
 
-    /// The rows of the overview page.
-    pub(super) fn overview(&self) -> Overview {
+    /// What was wrong with the last reload of the rules.
+    pub(super) fn reload_problem(&self) -> ReloadProblem {
         let health = self.clone();
-        Arc::new(move || {
-            let health = health.clone();
-            Box::pin(async move { health.rows().await })
-        })
-    }
-
-    /// What the page's buttons do, the same as `pause` and `resume`.
-    pub(super) fn order(&self, pause: bool) -> Order {
-        let store = self.store.clone();
-        Arc::new(move || {
-            let store = store.clone();
-            Box::pin(async move {
-                let now = Clock::System.now();
-                let write = store.write(move |db| {
-                    if !pause {
-                        control::clear_portal_stop(db)?;
-                    }
-                    control::set_paused(db, pause, now)
-                });
-                write.await.map_err(|error| error.to_string())?;
-                tracing::info!(pause, "ordered on the admin page");
-                Ok(())
-            })
-        })
-    }
-
-    async fn rows(&self) -> Vec<(String, String)> {
-        let row = |name: &str, value: String| (name.to_owned(), value);
-        let read = self
-            .store
-            .read(|db| {
-                Ok((
-                    events::counts(db)?,
-                    jobs::counts(db)?,
-                    control::paused(db)?,
-                    control::portal_stop(db)?,
-                    control::last_error(db)?,
-                    control::silent_since(db)?,
-                ))
-            })
-            .await;
-        let (events, jobs, paused, stop, last_error, silent) = match read {
-            Ok(read) => read,
-            Err(error) => return vec![row("database", error.to_string())],
-        };
-        let mut rows = vec![
-            row("events", format!("{} pending, {} received", events.pending, events.total)),
-            row("jobs", format!("{} waiting, {} running", jobs.waiting, jobs.running)),
-            row(
-                "finished",
-                format!(
-                    "{} deleted, {} already gone, {} spared, {} cancelled, {} failed",
-                    jobs.deleted, jobs.already_gone, jobs.spared, jobs.cancelled, jobs.failed
-                ),
-            ),
-            row("paused", if paused { "yes: b24-janitor resume".to_owned() } else { "no".to_owned() }),
-        ];
-        if let Some(stop) = stop {
-            rows.push(row("portal", format!("stopped: {} {}; {}", stop.code, stop.text, remedy_of(&stop))));
-        }
-        rows.extend(self.disk().map(|problem| row("disk", problem)));
-        rows.extend(silent.map(|since| row("silence", silence(since))));
-        if let Some(problem) = &self.state().reload_problem {
-            rows.push(row("rules", format!("the last reload failed; the old ones stay in force: {problem}")));
-        }
-        if let Some(unchecked) = self.unchecked() {
-            rows.push(row("unchecked rules", unchecked));
-        }
-        if let Some((error, at)) = last_error {
-            rows.push(row("last error", format!("{at}: {error}")));
-        }
-        rows
+        Arc::new(move || health.state().reload_problem.clone())
     }
 }

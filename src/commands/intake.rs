@@ -21,10 +21,13 @@ use crate::store::events::{self, NewEvent};
 /// How many events may wait for the writer; the listener has at most 1,024 on their way.
 const QUEUE: usize = 4096;
 
+/// Where an event's answer goes.
+type Stored = oneshot::Sender<Result<(), SinkError>>;
+
 /// An event on its way, and where the answer goes.
 struct Arrival {
     event: NewEvent,
-    stored: oneshot::Sender<Result<(), SinkError>>,
+    stored: Stored,
 }
 
 /// The events that wait for the writer. What has arrived while a commit was on its way goes into the next one, together.
@@ -116,7 +119,7 @@ impl Arrivals {
     /// Has the writer store what waits at the moment when it gets to it.
     fn hand_over(self: &Arc<Self>) {
         let now = self.ctx.clock.now();
-        let answers: Arc<Mutex<Vec<oneshot::Sender<Result<(), SinkError>>>>> = Arc::default();
+        let answers: Arc<Mutex<Vec<Stored>>> = Arc::default();
         let (storing, answering) = (Arc::clone(self), Arc::clone(self));
         let taken = Arc::clone(&answers);
         self.ctx.store.hand_over_arrivals(

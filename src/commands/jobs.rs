@@ -82,19 +82,8 @@ fn state_or_outcome(word: Option<&str>) -> Result<(Option<JobState>, Option<Outc
     }
 }
 
-/// Why a job stands where it does: its reason, and what the portal said where it refused.
-pub(super) fn why(job: &Job) -> String {
-    match (&job.reason, &job.last_error) {
-        (Some(reason), Some(error)) if job.outcome == Some(Outcome::Failed) => format!("{reason}: {error}"),
-        (Some(reason), _) => reason.clone(),
-        (None, Some(error)) => error.clone(),
-        (None, None) => String::new(),
-    }
-}
-
 fn row(job: &Job, zones: &Zones) -> Vec<String> {
     let state = job.outcome.map_or(job.state.as_str(), Outcome::as_str);
-    let why = why(job);
     vec![
         job.id.to_string(),
         job.lead_id.to_string(),
@@ -102,7 +91,7 @@ fn row(job: &Job, zones: &Zones) -> Vec<String> {
         state.to_owned(),
         zones.of_rule(&job.rule, job.finished_at.unwrap_or(job.due_at)),
         job.attempts.to_string(),
-        why,
+        job.why(),
     ]
 }
 

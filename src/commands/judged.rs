@@ -2,10 +2,15 @@
 
 use std::io;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::print::Out;
 use super::words::Zones;
+use crate::core::trace::{Line, Ruling};
+use crate::core::truth::Truth;
+use crate::store::protections::ProtectionReason;
+use crate::store::restores::RestoreLine;
 
 /// Colours of answers, or none.
 #[derive(Clone, Copy)]
@@ -28,11 +33,11 @@ impl Paint {
     }
 
     /// The answer to a condition.
-    fn truth(self, line: &Value) -> String {
-        match text(line, "truth") {
-            "yes" => self.paint("yes", GREEN),
-            "no" => self.paint("no", RED),
-            _ => self.paint("can't be judged", YELLOW),
+    fn truth(self, truth: Truth) -> String {
+        match truth {
+            Truth::Yes => self.paint(truth.words(), GREEN),
+            Truth::No => self.paint(truth.words(), RED),
+            Truth::Undecidable => self.paint(truth.words(), YELLOW),
         }
     }
 }
@@ -65,18 +70,16 @@ pub(super) fn tell(out: Out, paint: Paint, zones: &Zones, told: &Value) -> io::R
 fn tell_rule(out: Out, paint: Paint, zones: &Zones, rule: &Value) -> io::Result<()> {
     out.say("")?;
     let left_alone = rule.get("own_protection").is_some_and(|own| !own.is_null());
-    let verdict = match text(rule, "verdict") {
-        "delete" if left_alone => paint.paint("selects it, but it is left alone for now", GREEN),
-        "delete" => paint.paint("selects the lead", RED),
-        "protected" => paint.paint(&format!("selects it, protected: {}", text(rule, "protected_by")), GREEN),
-        "no_match" => paint.paint("doesn't select it", GREEN),
-        _ => paint.paint("can't be judged, so it is kept", YELLOW),
+    let verdict: Ruling = read(rule, "verdict")?;
+    let words = verdict.words(text(rule, "protected_by"), left_alone);
+    let verdict = match verdict {
+        Ruling::Delete if !left_alone => paint.paint(&words, RED),
+        Ruling::Delete | Ruling::Protected | Ruling::NoMatch => paint.paint(&words, GREEN),
+        Ruling::Undecidable => paint.paint(&words, YELLOW),
     };
     let name = paint.paint(text(rule, "rule"), BOLD);
     out.say(format!("rule {name} (mode {}): {verdict}", text(rule, "mode")))?;
-    if let Some(selection) = rule.get("selection") {
-        tell_line(out, paint, selection, 1)?;
-    }
+    tell_line(out, paint, &read(rule, "selection")?, 1)?;
     let converted = match (text(rule, "converted"), rule.get("include_converted").and_then(Value::as_bool)) {
         (_, Some(true)) => "may be converted: include_converted",
         ("no", _) => "not converted",
@@ -85,14 +88,11 @@ fn tell_rule(out: Out, paint: Paint, zones: &Zones, rule: &Value) -> io::Result<
     };
     out.say(format!("  {converted}"))?;
     if let Some(own) = rule.get("own_protection").filter(|own| !own.is_null()) {
-        let why = match text(own, "reason") {
-            "cancelled" => "its deletion was cancelled",
-            "failed" => "the portal refused to delete it",
-            _ => "it was restored",
-        };
+        let why: ProtectionReason = read(own, "reason")?;
         out.say(format!(
-            "  left alone until {}: {why}",
-            zones.text(Some(text(rule, "rule")), text(own, "until"))
+            "  left alone until {}: {}",
+            zones.text(Some(text(rule, "rule")), text(own, "until")),
+            why.says()
         ))?;
     }
     if let Some(run) = rule.get("held_run").filter(|run| !run.is_null()) {
@@ -125,54 +125,12 @@ fn tell_due(out: Out, zones: &Zones, rule: &Value) -> io::Result<()> {
     Ok(())
 }
 
-const NOT: &str = "this must not hold";
-
 /// One condition, and what it is made of one step further in.
-fn tell_line(out: Out, paint: Paint, line: &Value, depth: usize) -> io::Result<()> {
-    let (indent, truth) = ("  ".repeat(depth), paint.truth(line));
-    let parts = |key| line.get(key).and_then(Value::as_array).map(Vec::as_slice);
-    if let Some(parts) = parts("all") {
-        return tell_parts(out, paint, parts, "all of these must hold", &truth, depth);
-    }
-    if let Some(parts) = parts("any") {
-        return tell_parts(out, paint, parts, "one of these must hold", &truth, depth);
-    }
-    if let Some(part) = line.get("not") {
-        return tell_parts(out, paint, std::slice::from_ref(part), NOT, &truth, depth);
-    }
-    let Some(value) = line.get("value") else { return Ok(()) };
-    let actual = match value.get("actual").and_then(Value::as_str) {
-        Some(actual) => format!("is {actual}"),
-        None => "is missing".to_owned(),
-    };
-    let names = match value.get("names").and_then(Value::as_object) {
-        Some(names) => {
-            let names: Vec<String> = names
-                .iter()
-                .map(|(code, name)| format!("{code}: {}", name.as_str().unwrap_or_default()))
-                .collect();
-            format!(" ({})", names.join(", "))
-        }
-        None => String::new(),
-    };
-    let (field, wanted) = (text(value, "field"), text(value, "wanted"));
-    out.say(format!("{indent}{field} {wanted}; {actual}{names}: {truth}"))
-}
-
-fn tell_parts(
-    out: Out,
-    paint: Paint,
-    parts: &[Value],
-    words: &str,
-    truth: &str,
-    depth: usize,
-) -> io::Result<()> {
-    // One condition is all and any of one: its own line says it.
-    if let ([only], false) = (parts, words == NOT) {
-        return tell_line(out, paint, only, depth);
-    }
-    out.say(format!("{}{words}: {truth}", "  ".repeat(depth)))?;
-    parts.iter().try_for_each(|part| tell_line(out, paint, part, depth + 1))
+fn tell_line(out: Out, paint: Paint, line: &Line, depth: usize) -> io::Result<()> {
+    line.told().into_iter().try_for_each(|told| {
+        let indent = "  ".repeat(depth + told.depth);
+        out.say(format!("{indent}{}: {}", told.said, paint.truth(told.truth)))
+    })
 }
 
 fn tell_protections(out: Out, paint: Paint, protections: &[Value]) -> io::Result<()> {
@@ -188,8 +146,8 @@ fn tell_protections(out: Out, paint: Paint, protections: &[Value]) -> io::Result
             (false, _) => "doesn't protect it".to_owned(),
         };
         out.say(format!("  {}: {covers}", text(protection, "name")))?;
-        if let Some(condition) = protection.get("condition").filter(|condition| !condition.is_null()) {
-            tell_line(out, paint, condition, 2)?;
+        if let Some(condition) = read::<Option<Line>>(protection, "condition")? {
+            tell_line(out, paint, &condition, 2)?;
         }
     }
     Ok(())
@@ -229,6 +187,14 @@ fn tell_history(out: Out, zones: &Zones, told: &Value) -> io::Result<()> {
         Some(copy) => out.say(format!("copy exists until {}", zones.text(None, text(copy, "expires_at"))))?,
         None => out.say("no copy")?,
     }
+    for restore in read::<Vec<RestoreLine>>(told, "restores")? {
+        let lead = if restore.new_lead_id.map(i64::from) == Some(number(told, "lead_id")) {
+            format!("created by the restore of lead {}", restore.lead_id)
+        } else {
+            restore.says()
+        };
+        out.say(format!("restore of job {} at {}: {lead}", restore.job_id, zones.local(restore.sent_at)))?;
+    }
     let events = list(told, "events");
     out.say(if events.is_empty() { "no events" } else { "events, the last first" })?;
     for event in events {
@@ -244,6 +210,11 @@ fn tell_history(out: Out, zones: &Zones, told: &Value) -> io::Result<()> {
         ))?;
     }
     Ok(())
+}
+
+/// A part of the explanation that has a type of its own.
+fn read<T: DeserializeOwned>(object: &Value, key: &str) -> io::Result<T> {
+    T::deserialize(object.get(key).unwrap_or(&Value::Null)).map_err(io::Error::other)
 }
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {

@@ -4,7 +4,6 @@ mod alone;
 mod check;
 mod completions;
 mod demo;
-mod estimated;
 mod explain;
 mod export;
 mod failure;

@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::alone;
-use super::estimated::estimated;
 use super::failure::Failure;
 use super::print::{Out, Sheet, complain};
 use super::run::ask_service;
@@ -127,7 +126,7 @@ fn tell(out: Out, zones: &Zones, report: &Value) -> Result<(), Failure> {
     if number("would_delete") > 0
         && let Some(estimate) = report.get("estimate")
     {
-        out.say(format!("  would take        {}", estimated(&Estimate::deserialize(estimate)?)))?;
+        out.say(format!("  would take        {}", Estimate::deserialize(estimate)?))?;
     }
     for (title, key) in
         [("by stage", "by_stage"), ("by source", "by_source"), ("by responsible", "by_responsible")]

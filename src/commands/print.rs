@@ -8,6 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::failure::Failure;
+use crate::core::sheet;
 
 /// Where a command's output goes, and how.
 #[derive(Debug, Clone, Copy)]
@@ -87,46 +88,23 @@ pub(super) fn table(head: &[&str], rows: Vec<Vec<String>>) -> String {
 }
 
 /// Rows as CSV on standard output, the columns' names first (RFC 4180, lines end with a line feed).
-pub(super) struct Sheet(csv::Writer<io::Stdout>);
+pub(super) struct Sheet;
 
 impl Sheet {
     /// A sheet with these columns.
     pub(super) fn new(columns: &[&str]) -> Result<Sheet, Failure> {
-        let mut sheet = Sheet(csv::Writer::from_writer(io::stdout()));
+        let mut sheet = Sheet;
         sheet.row(columns)?;
         Ok(sheet)
     }
 
     /// One more row.
     pub(super) fn row(&mut self, cells: &[&str]) -> Result<(), Failure> {
-        let written = self.0.write_record(cells.iter().map(|cell| unarmed(cell)));
-        match written.map_err(io::Error::from).and_then(|()| self.0.flush()) {
+        let mut to = io::stdout().lock();
+        match to.write_all(&sheet::line(cells)).and_then(|()| to.flush()) {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             other => Ok(other?),
         }
-    }
-}
-
-/// A cell that no spreadsheet takes for a formula
-/// (<https://owasp.org/www-community/attacks/CSV_Injection>): what begins like one gets an apostrophe before it.
-fn unarmed(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) {
-        format!("'{cell}")
-    } else {
-        cell.to_owned()
-    }
-}
-
-/// A length of time as people say it: "about 25 min".
-pub(super) fn about(seconds: f64) -> String {
-    const MINUTE: f64 = 60.0;
-    const HOUR: f64 = 3600.0;
-    const DAY: f64 = 86_400.0;
-    match seconds {
-        few if few < MINUTE => "less than a minute".to_owned(),
-        minutes if minutes < 2.0 * HOUR => format!("about {:.0} min", minutes / MINUTE),
-        hours if hours < 2.0 * DAY => format!("about {:.0} h", hours / HOUR),
-        days => format!("about {:.0} days", days / DAY),
     }
 }
 
@@ -147,29 +125,5 @@ fn write_line(mut to: impl Write, line: &str) -> io::Result<()> {
     match writeln!(to, "{line}").and_then(|()| to.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_spreadsheet_would_run_is_disarmed_and_nothing_else_is_touched() {
-        for armed in ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx"] {
-            assert_eq!(unarmed(armed), format!("'{armed}"));
-        }
-        for harmless in ["", "JUNK", "7", "a=b", "2026-01-01T00:00:00+03:00"] {
-            assert_eq!(unarmed(harmless), harmless);
-        }
-    }
-
-    #[test]
-    fn lengths_of_time_are_told_in_the_unit_that_fits() {
-        let told = [0.0, 59.9, 1500.0, 7300.0, 200_000.0].map(about);
-        assert_eq!(
-            told,
-            ["less than a minute", "less than a minute", "about 25 min", "about 2 h", "about 2 days"]
-        );
     }
 }

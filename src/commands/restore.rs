@@ -14,7 +14,7 @@ use crate::cli::RestoreArgs;
 use crate::clock::Clock;
 use crate::core::lead::LeadId;
 use crate::core::rule::RuleSet;
-use crate::engine::restore::{self as engine, Listener, MAX_LEADS};
+use crate::engine::restore::{self as engine, BIN_FIRST, Listener, MAX_LEADS, NEVER};
 use crate::engine::{Context, pace};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
@@ -23,12 +23,6 @@ use crate::store::{Lock, RunId, Store, requests, runs};
 
 /// How long a request in flight may take to end after an interruption: the client gives up after 75 s.
 const GRACE: Duration = Duration::from_secs(80);
-
-const BIN_FIRST: &str = "Look into the portal's recycle bin first (CRM, the gear, Recycle bin; as an administrator): for about 30 \
-days it has deleted leads whole, with timeline, activities and files. A copy has the fields alone.";
-
-/// What never comes back from a copy.
-const NEVER: &str = "not in a copy, hence not restored: the old id, timeline and activities, tasks, products, contents of files";
 
 /// Restores.
 pub(super) async fn restore(settings: &Settings, args: &RestoreArgs) -> Result<(), Failure> {

@@ -8,7 +8,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::estimated::estimated;
 use super::failure::Failure;
 use super::print::Out;
 use super::words::{Zones, command};
@@ -266,7 +265,7 @@ async fn follow(
         bar.set_position(progress.done());
         if looks % LOOKS_AT_PACE == 0 {
             let estimate = remaining(store, rules, wanted.saturating_sub(progress.done())).await;
-            bar.set_message(estimated(&estimate));
+            bar.set_message(estimate.to_string());
         }
         looks += 1;
         if progress.done() >= wanted {

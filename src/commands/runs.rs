@@ -6,7 +6,7 @@ use super::words::{Zones, command, insist_on_rule};
 use super::workshop::{load_rules, open_store};
 use crate::cli::{ApproveArgs, RunsArgs};
 use crate::clock::Clock;
-use crate::core::rule::Mode;
+use crate::engine;
 use crate::settings::Settings;
 use crate::store::RunId;
 use crate::store::runs::{self, Approval, Run, RunFilter, RunState};
@@ -74,14 +74,9 @@ pub(super) async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(
     let rules = load_rules(settings)?;
     let store = open_store(&settings.db, false)?;
     let (id, count, now) = (RunId(args.run), args.count, Clock::System.now());
-    let run = store.read(move |db| runs::get(db, id)).await?.ok_or_else(|| no_such(settings, id))?;
-    let rule = rules.rule(&run.rule);
-    let text = rule.map(crate::core::rule::Rule::text);
-    let grace = rule.map_or(0, |rule| rule.grace_period.seconds().unsigned_abs());
-    let mode = rule.map_or(Mode::Plan, |rule| rule.mode);
-    let approval =
-        store.write(move |db| runs::approve(db, id, count, text.as_deref(), mode, grace, now)).await?;
+    let approved = engine::approve(&store, &rules, id, count, now).await?;
     store.close().await;
+    let (run, approval) = approved.ok_or_else(|| no_such(settings, id))?;
     match approval {
         Approval::Approved { enqueued, already_waiting } => {
             out.object(&serde_json::json!({

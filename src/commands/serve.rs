@@ -119,7 +119,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     serve_public(&settings, &engine, public, &listeners, &stop)?;
     let (reload, mut reloads) = reload::door();
     if let Some(admin) = admin {
-        serve_admin(&settings, (&health, &metrics, reload), admin, &listeners, &stop)?;
+        serve_admin(&settings, (&health, engine.context(), reload), admin, &listeners, &stop)?;
     }
     engine.spawn(FOREIGN_CHANGES_EVERY);
     listeners.spawn(feed_watchdog(engine.context().clone(), stop.clone()));
@@ -198,7 +198,7 @@ fn serve_public(
 
 fn serve_admin(
     settings: &Settings,
-    (health, metrics, reload): (&Health, &Metrics, Reload),
+    (health, context, reload): (&Health, &Context, Reload),
     listener: TcpListener,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -216,11 +216,9 @@ fn serve_admin(
         hosts: settings.admin_hosts.clone(),
         token: settings.admin_token.clone(),
         ready: health.readiness(),
-        overview: health.overview(),
-        metrics: metrics.clone(),
+        context: context.clone(),
         reload,
-        pause: health.order(true),
-        resume: health.order(false),
+        reload_problem: health.reload_problem(),
     });
     tasks.spawn(listen::serve(listener, router, stop.clone().cancelled_owned(), HTTP_GRACE));
     Ok(())

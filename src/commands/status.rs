@@ -8,7 +8,7 @@ use super::print::Out;
 use super::words::{Zones, command};
 use super::workshop::{Whose, open_store, whose};
 use crate::clock::Clock;
-use crate::engine::remedy_of;
+use crate::engine::{remedy_of, silence};
 use crate::rules;
 use crate::settings::Settings;
 use crate::store::control::{self, PortalStop, UncheckedRules};
@@ -152,7 +152,7 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         out.say(format!("DISK: {problem}"))?;
     }
     if let Some(since) = status.silent_since {
-        out.say(format!("SILENT: {}", super::health::silence(zones.text(None, &since.to_string()))))?;
+        out.say(format!("SILENT: {}", silence(zones.text(None, &since.to_string()))))?;
     }
     for run in &status.held_runs {
         out.say(format!("HELD: run {run} waits for approval; see {}", command(settings, "runs")))?;

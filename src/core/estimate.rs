@@ -3,6 +3,8 @@
 //! Invariants: never shorter than the best that the limits allow; more leads never take less time. An estimate, not a
 //! promise: what others use of the portal, and what the network adds, is not in it.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::rule::PortalLimits;
@@ -72,6 +74,26 @@ pub struct Estimate {
     pub limited_by: LimitedBy,
     /// Whether the cost of a deletion was measured on this portal, or assumed.
     pub measured: bool,
+}
+
+impl fmt::Display for Estimate {
+    /// In half a sentence: "about 25 min, limited by …, as measured here".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = if self.measured { "as measured here" } else { "assuming 0.5 s a deletion" };
+        write!(f, "{}, limited by {}, {source}", about(self.seconds), self.limited_by.words())
+    }
+}
+
+/// A length of time as people say it: "about 25 min".
+fn about(seconds: f64) -> String {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 3600.0;
+    match seconds {
+        few if few < MINUTE => "less than a minute".to_owned(),
+        minutes if minutes < 2.0 * HOUR => format!("about {:.0} min", minutes / MINUTE),
+        hours if hours < 2.0 * DAY_SECONDS => format!("about {:.0} h", hours / HOUR),
+        days => format!("about {:.0} days", days / DAY_SECONDS),
+    }
 }
 
 /// Estimates a drain.
@@ -209,5 +231,21 @@ mod tests {
         assert_eq!(assumed.seconds, of(2000, Some(0.5)).seconds);
         // 1000 s of work: 480 s at once, the other 520 s at 0.8 a second.
         assert_eq!((assumed.seconds, assumed.limited_by), (650.0, LimitedBy::OperatingBudget));
+    }
+
+    #[test]
+    fn an_estimate_says_how_long_by_what_and_how_it_is_known() {
+        let told = Estimate { seconds: 1500.0, limited_by: LimitedBy::OperatingBudget, measured: false };
+        let words = "about 25 min, limited by the portal's operating budget, assuming 0.5 s a deletion";
+        assert_eq!(told.to_string(), words);
+    }
+
+    #[test]
+    fn a_length_of_time_is_told_in_one_unit() {
+        let told = [0.0, 59.9, 1500.0, 7300.0, 200_000.0].map(about);
+        assert_eq!(
+            told,
+            ["less than a minute", "less than a minute", "about 25 min", "about 2 h", "about 2 days"]
+        );
     }
 }

@@ -21,6 +21,8 @@ pub mod plan_diff;
 pub mod retry;
 pub mod rule;
 pub mod schedule;
+pub mod sentence;
+pub mod sheet;
 pub mod spots;
 pub mod trace;
 pub mod truth;

@@ -188,6 +188,17 @@ impl Operating {
         self.counters.get(method).map_or(0.0, |counter| counter.used_at(now))
     }
 
+    /// What every method has used at `now`, by name; methods that have used nothing and wait for nothing left out.
+    pub fn report(&self, now: Timestamp) -> Vec<Used> {
+        let used = self.counters.iter().map(|(method, counter)| Used {
+            method: method.clone(),
+            seconds: counter.used_at(now) + counter.in_flight,
+            drops_at: counter.next_drop(now),
+            blocked_until: counter.blocked_until.filter(|until| now < *until),
+        });
+        used.filter(|used| used.seconds > DUST || used.blocked_until.is_some()).collect()
+    }
+
     /// Whether the portal has ever reported a cost under this name.
     pub fn is_charged(&self, method: &str) -> bool {
         self.counters.get(method).is_some_and(|counter| counter.charged)
@@ -202,6 +213,19 @@ impl Operating {
         }
         self.counters.get_mut(method)
     }
+}
+
+/// What a method has used of its budget.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Used {
+    /// The name it is counted under.
+    pub method: String,
+    /// The seconds in its baskets, and those that calls in flight are expected to take.
+    pub seconds: f64,
+    /// When the next of them drop, as far as known.
+    pub drops_at: Option<Timestamp>,
+    /// Until when nothing of it is started, because the portal refused it.
+    pub blocked_until: Option<Timestamp>,
 }
 
 fn ask_again(now: Timestamp) -> Timestamp {
@@ -257,6 +281,11 @@ impl Counter {
             return reset_at;
         }
         basket.at.checked_add(self.window.saturating_add(PORTAL_BASKET)).unwrap_or(Timestamp::MAX)
+    }
+
+    fn next_drop(&self, now: Timestamp) -> Option<Timestamp> {
+        let reported = self.baskets.iter().map(|basket| self.drop_of(basket));
+        reported.chain(self.assumed.iter().map(|(until, _)| *until)).filter(|at| *at > now).min()
     }
 
     fn used_at(&self, at: Timestamp) -> f64 {

@@ -174,6 +174,11 @@ impl Bucket {
         (self.capacity() - self.level_at(start)).max(0.0)
     }
 
+    /// Until when nothing is sent because the portal answered 503, if that is later than `now`.
+    pub fn paused_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.paused_until.filter(|until| now < *until)
+    }
+
     /// How many places are taken at `now`.
     pub fn level(&self, now: Timestamp) -> f64 {
         self.level_at(self.at.map_or(now, |at| at.max(now)))

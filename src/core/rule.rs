@@ -195,6 +195,11 @@ impl Rule {
         // Serialising into a string fails only where a map key is no string, and there is no map in a rule.
         serde_json::to_string(self).unwrap_or_default()
     }
+
+    /// The rule as it is written in its file, comments in it included.
+    pub fn written(&self) -> String {
+        self.spots.written()
+    }
 }
 
 /// Leads that no rule may delete.

@@ -23,6 +23,34 @@ pub struct Spots {
     pub text: Arc<str>,
     /// A place a leaf.
     pub leaves: Vec<Spot>,
+    /// The lines of the whole entry, as bytes of the text.
+    pub entry: Range<usize>,
+}
+
+/// The longest entry that is shown whole, in bytes: thousands of times what people write.
+const MAX_WRITTEN: usize = 32 * 1024;
+
+impl Spots {
+    /// The entry as it is written, moved to the left as a whole; a very long one is cut.
+    pub fn written(&self) -> String {
+        let mut entry = self.text.get(self.entry.clone()).unwrap_or_default();
+        let too_long = entry.len() > MAX_WRITTEN;
+        if too_long {
+            let end = (0..=MAX_WRITTEN).rev().find(|end| entry.is_char_boundary(*end)).unwrap_or_default();
+            entry = entry.get(..end).unwrap_or_default();
+        }
+        let filled = entry.lines().filter(|line| !line.trim().is_empty());
+        let indent = filled.map(|line| line.len() - line.trim_start_matches(' ').len()).min().unwrap_or(0);
+        let mut written = String::new();
+        for line in entry.lines() {
+            written.push_str(line.get(indent..).unwrap_or_default());
+            written.push('\n');
+        }
+        if too_long {
+            written.push_str("…\n");
+        }
+        written
+    }
 }
 
 impl PartialEq for Spots {

@@ -7,9 +7,10 @@
 //! are described, not shown.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::compare::{Test, Text, is_empty};
@@ -21,7 +22,7 @@ use super::rule::{Protection, Rule};
 use super::truth::Truth;
 
 /// One condition as it was judged.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Line {
     /// The answer.
     pub truth: Truth,
@@ -31,7 +32,7 @@ pub struct Line {
 }
 
 /// What a line asks: the mirror of [`Condition`].
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
     /// Every line must hold.
@@ -49,7 +50,7 @@ pub enum Asked {
         /// The lead's value, or what it is like where it may be personal; `None` where the reply had no such field.
         actual: Option<String>,
         /// What the portal calls the stages and users that the test or the lead names, by their codes and ids.
-        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         names: BTreeMap<String, String>,
     },
 }
@@ -92,6 +93,18 @@ pub fn users(field: &FieldName, test: &Test, lead: &Lead) -> Vec<i64> {
     ids.collect()
 }
 
+/// The same over a whole condition.
+pub fn users_in(condition: &Condition, lead: &Lead) -> Vec<i64> {
+    match condition {
+        Condition::All(parts) | Condition::Any(parts) => {
+            parts.iter().flat_map(|part| users_in(part, lead)).collect()
+        }
+        Condition::Not(part) => users_in(part, lead),
+        Condition::Field { field, test } => users(field, test, lead),
+        Condition::OlderThan { .. } => Vec::new(),
+    }
+}
+
 impl Line {
     /// Judges a condition with everything in it. `now` has whole seconds.
     pub fn of(condition: &Condition, lead: &Lead, now: Timestamp, known: &Names) -> Line {
@@ -108,6 +121,84 @@ impl Line {
             }
         };
         Line { truth: condition.judge(lead, now), asked }
+    }
+}
+
+impl Line {
+    /// The line and those in it, in the order written, for people. One condition is all and any of one: its own line
+    /// says it.
+    pub fn told(&self) -> Vec<Told<'_>> {
+        let mut told = Vec::new();
+        self.tell(0, &mut told);
+        told
+    }
+
+    fn tell<'l>(&'l self, depth: usize, told: &mut Vec<Told<'l>>) {
+        let mut group = |words, parts: &'l [Line]| {
+            told.push(Told { depth, truth: self.truth, said: Said::Group(words) });
+            parts.iter().for_each(|part| part.tell(depth + 1, told));
+        };
+        match &self.asked {
+            Asked::All(parts) | Asked::Any(parts) if parts.len() == 1 => {
+                parts.iter().for_each(|only| only.tell(depth, told));
+            }
+            Asked::All(parts) => group("all of these must hold", parts),
+            Asked::Any(parts) => group("one of these must hold", parts),
+            Asked::Not(part) => group("this must not hold", std::slice::from_ref(part)),
+            Asked::Value { field, wanted, actual, names } => {
+                let said = Said::Value { field, wanted, actual: actual.as_deref(), names };
+                told.push(Told { depth, truth: self.truth, said });
+            }
+        }
+    }
+}
+
+/// A line of a trace for people.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Told<'l> {
+    /// How many groups it stands in.
+    pub depth: usize,
+    /// The answer.
+    pub truth: Truth,
+    /// What it says.
+    pub said: Said<'l>,
+}
+
+/// What a line says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Said<'l> {
+    /// How the lines in it join.
+    Group(&'static str),
+    /// What a value must be, and what it is.
+    Value {
+        /// The field.
+        field: &'l FieldName,
+        /// The test.
+        wanted: &'l str,
+        /// The value.
+        actual: Option<&'l str>,
+        /// The names of codes and ids in both.
+        names: &'l BTreeMap<String, String>,
+    },
+}
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Said::Group(words) => f.write_str(words),
+            Said::Value { field, wanted, actual, names } => {
+                write!(f, "{field} {wanted}; ")?;
+                match actual {
+                    Some(actual) => write!(f, "is {actual}")?,
+                    None => f.write_str("is missing")?,
+                }
+                if names.is_empty() {
+                    return Ok(());
+                }
+                let names: Vec<String> = names.iter().map(|(code, name)| format!("{code}: {name}")).collect();
+                write!(f, " ({})", names.join(", "))
+            }
+        }
     }
 }
 
@@ -233,7 +324,7 @@ pub struct RuleTrace {
 }
 
 /// A verdict of [`decide`](super::decide::decide) without its particulars.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ruling {
     /// The rule selects the lead and nothing in the rules files protects it.
@@ -244,6 +335,20 @@ pub enum Ruling {
     NoMatch,
     /// The lead's data do not say.
     Undecidable,
+}
+
+impl Ruling {
+    /// What it means for the lead, after the rule's name. `protected_by` is what protects it from the rule, `left_alone`
+    /// whether the program's own protection does.
+    pub fn words(self, protected_by: &str, left_alone: bool) -> String {
+        match self {
+            Ruling::Delete if left_alone => "selects it, but it is left alone for now".to_owned(),
+            Ruling::Delete => "selects the lead".to_owned(),
+            Ruling::Protected => format!("selects it, protected: {protected_by}"),
+            Ruling::NoMatch => "doesn't select it".to_owned(),
+            Ruling::Undecidable => "can't be judged, so it is kept".to_owned(),
+        }
+    }
 }
 
 /// Judges the protections.

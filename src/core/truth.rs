@@ -15,6 +15,15 @@ pub enum Truth {
 }
 
 impl Truth {
+    /// The answer for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Truth::Yes => "yes",
+            Truth::No => "no",
+            Truth::Undecidable => "can't be judged",
+        }
+    }
+
     /// Both: `No` beats `Undecidable` beats `Yes`.
     #[must_use]
     pub fn and(self, other: Truth) -> Truth {

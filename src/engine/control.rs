@@ -3,6 +3,7 @@
 //! is back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -42,6 +43,8 @@ const PRUNE_ROWS: u32 = 1000;
 const HISTORY_AT_LEAST: Age = Age::days(8);
 /// A service that was silent for longer than this may have missed events.
 pub(super) const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
+/// How often a plan says how far it is: a person looks about as often.
+const PROGRESS_EVERY: SignedDuration = SignedDuration::from_secs(2);
 /// A turn of this loop takes milliseconds; a database that another process holds answers after five seconds.
 const TURN_WITHIN: Duration = Duration::from_secs(90);
 
@@ -197,7 +200,7 @@ async fn take_requests(ctx: &Context, tasks: &TaskTracker) -> Result<(), EngineE
 async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
     let outcome = match request.kind.as_str() {
         "run" => run_rule(&ctx.hurried(), &rules, &request.args_json).await,
-        "plan" => plan_rule(&ctx.hurried(), &rules, &request.args_json).await,
+        "plan" => plan_rule(&ctx.hurried(), &rules, &request).await,
         "restore" => restore_leads(&ctx.hurried(), &rules, &request).await,
         "explain" => explain_lead(&ctx.hurried(), &rules, &request.args_json).await,
         other => Err(format!("this service does not know the request `{other}`")),
@@ -252,10 +255,28 @@ async fn run_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, S
     }
 }
 
-async fn plan_rule(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Value, String> {
-    let rule = named_rule(rules, args)?;
-    let list = argument(args)?.get("list").and_then(Value::as_bool).unwrap_or(false);
-    match plan::plan(ctx, rules, rule, list, |_| ()).await {
+/// Plans, and says every now and then how many leads were read.
+async fn plan_rule(ctx: &Context, rules: &RuleSet, request: &Request) -> Result<Value, String> {
+    let rule = named_rule(rules, &request.args_json)?;
+    let list = argument(&request.args_json)?.get("list").and_then(Value::as_bool).unwrap_or(false);
+    let (id, read) = (request.id, AtomicU64::new(0));
+    let work = plan::plan(ctx, rules, rule, list, |leads| read.store(leads, Ordering::Relaxed));
+    tokio::pin!(work);
+    let report = loop {
+        let next = ctx.clock.now().checked_add(PROGRESS_EVERY).unwrap_or(Timestamp::MAX);
+        tokio::select! {
+            biased;
+            report = &mut work => break report,
+            () = ctx.clock.sleep_until(next) => {}
+        }
+        let leads = read.load(Ordering::Relaxed);
+        // How far it is is a help: the plan goes on without it.
+        let told = ctx.store.write(move |db| requests::tell(db, id, &leads.to_string())).await;
+        if let Err(error) = told {
+            warn!(%error, "the progress of a plan could not be told");
+        }
+    };
+    match report {
         Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     }

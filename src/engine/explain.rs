@@ -3,6 +3,7 @@
 //! The answer goes through the database beside a service, so it holds no personal data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -10,7 +11,6 @@ use serde_json::Value;
 
 use super::context::{Context, EngineError};
 use super::online::may_see_users;
-use crate::core::condition::Condition;
 use crate::core::decide::{self, whole_seconds};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::Presence;
@@ -21,7 +21,8 @@ use crate::rules;
 use crate::store::events::EventLine;
 use crate::store::jobs::{AttemptLine, Job, JobFilter, JobState};
 use crate::store::protections::ProtectionReason;
-use crate::store::{JobId, RunId, copies, events, jobs, protections, runs};
+use crate::store::restores::RestoreLine;
+use crate::store::{JobId, RunId, copies, events, jobs, protections, restores, runs};
 
 /// The latest jobs and events of a lead that are told: more are in `jobs --lead`.
 const TOLD: u32 = 20;
@@ -37,6 +38,9 @@ pub struct Explanation {
     pub presence: &'static str,
     /// What the portal said, where it did not return the lead.
     pub portal_error: Option<String>,
+    /// Its title: personal data, which goes no further than the page that shows it.
+    #[serde(skip)]
+    pub title: Option<String>,
     /// Its stage, as `stageId`.
     pub stage: Option<String>,
     /// What the portal calls that stage.
@@ -51,6 +55,8 @@ pub struct Explanation {
     pub jobs: Vec<JobExplained>,
     /// The copy that is kept of it, without its fields.
     pub copy: Option<CopyKept>,
+    /// Its latest restores, the last first; also the one that created it.
+    pub restores: Vec<RestoreLine>,
     /// Its latest events, the last first.
     pub events: Vec<EventLine>,
     /// The cases for a file of tests, where they were asked for.
@@ -137,11 +143,54 @@ pub async fn explain(
     id: LeadId,
     as_test: bool,
 ) -> Result<Explanation, EngineError> {
-    let found = find(ctx, id).await;
-    let names = match &found {
-        Ok(Presence::Present(lead)) => names(ctx, rules, lead).await,
-        Ok(_) | Err(_) => Names::default(),
+    let found = read(ctx, rules, id).await;
+    tell(ctx, rules, id, found, as_test).await
+}
+
+/// The same for a person who waits for a page: a portal that has not answered within `patience` is told as one that does
+/// not.
+///
+/// # Errors
+/// When the database fails.
+pub async fn explain_within(
+    ctx: &Context,
+    rules: &RuleSet,
+    id: LeadId,
+    patience: Duration,
+) -> Result<Explanation, EngineError> {
+    let found = match tokio::time::timeout(patience, read(ctx, rules, id)).await {
+        Ok(found) => found,
+        Err(_) => Found::Not(format!("it has not answered for {} s", patience.as_secs())),
     };
+    tell(ctx, rules, id, found, false).await
+}
+
+/// What the portal said of a lead.
+enum Found {
+    /// It was asked; with the names of what its conditions and the lead mention.
+    Asked(Presence, Names),
+    /// It did not answer; why.
+    Not(String),
+}
+
+async fn read(ctx: &Context, rules: &RuleSet, id: LeadId) -> Found {
+    match find(ctx, id).await {
+        Ok(Presence::Present(lead)) => {
+            let names = names(ctx, rules, &lead).await;
+            Found::Asked(Presence::Present(lead), names)
+        }
+        Ok(other) => Found::Asked(other, Names::default()),
+        Err(error) => Found::Not(format!("{}: {}", error.fault, error.remedy)),
+    }
+}
+
+async fn tell(
+    ctx: &Context,
+    rules: &RuleSet,
+    id: LeadId,
+    found: Found,
+    as_test: bool,
+) -> Result<Explanation, EngineError> {
     let now = whole_seconds(ctx.clock.now());
     let known = known(ctx, rules, id, now).await?;
     let mut told = Explanation {
@@ -149,6 +198,7 @@ pub async fn explain(
         at: now,
         presence: "present",
         portal_error: None,
+        title: None,
         stage: None,
         stage_name: None,
         created: None,
@@ -156,12 +206,14 @@ pub async fn explain(
         protections: Vec::new(),
         jobs: known.jobs,
         copy: known.copy,
+        restores: known.restores,
         events: known.events,
         test: None,
     };
     match found {
-        Ok(Presence::Present(lead)) => {
+        Found::Asked(Presence::Present(lead), names) => {
             let text = |field: &str| lead.get(field).and_then(Value::as_str).map(str::to_owned);
+            told.title = text("title");
             told.stage = text("stageId");
             told.stage_name = told.stage.as_ref().and_then(|code| names.stages.get(code).cloned());
             told.created = text("createdTime");
@@ -176,14 +228,14 @@ pub async fn explain(
                 TestCases { yaml, cases, notes }
             });
         }
-        Ok(Presence::Gone) => told.presence = "gone",
-        Ok(Presence::Unreadable(fault)) => {
+        Found::Asked(Presence::Gone, _) => told.presence = "gone",
+        Found::Asked(Presence::Unreadable(fault), _) => {
             told.presence = "unreadable";
             told.portal_error = Some(fault.to_string());
         }
-        Err(error) => {
+        Found::Not(why) => {
             told.presence = "unknown";
-            told.portal_error = Some(format!("{}: {}", error.fault, error.remedy));
+            told.portal_error = Some(why);
         }
     }
     Ok(told)
@@ -210,7 +262,12 @@ async fn names(ctx: &Context, rules: &RuleSet, lead: &Lead) -> Names {
     let stages = stages.into_iter().map(|stage| (stage.id, stage.name)).collect();
     let mut ids = BTreeSet::new();
     let guards = rules.protections.iter().filter_map(|protection| protection.condition.as_ref());
-    rules.rules.iter().map(|rule| &rule.selection).chain(guards).for_each(|part| users(part, lead, &mut ids));
+    rules
+        .rules
+        .iter()
+        .map(|rule| &rule.selection)
+        .chain(guards)
+        .for_each(|part| ids.extend(trace::users_in(part, lead)));
     let mut users = BTreeMap::new();
     // A call beyond the webhook's scope would only be refused.
     if !ids.is_empty() && ctx.portal.scopes().await.is_ok_and(|scopes| may_see_users(&scopes)) {
@@ -220,23 +277,12 @@ async fn names(ctx: &Context, rules: &RuleSet, lead: &Lead) -> Names {
     Names { stages, users }
 }
 
-/// The users that a condition names, and those whom the lead has in its fields.
-fn users(condition: &Condition, lead: &Lead, found: &mut BTreeSet<i64>) {
-    match condition {
-        Condition::All(parts) | Condition::Any(parts) => {
-            parts.iter().for_each(|part| users(part, lead, found));
-        }
-        Condition::Not(part) => users(part, lead, found),
-        Condition::Field { field, test } => found.extend(trace::users(field, test, lead)),
-        Condition::OlderThan { .. } => {}
-    }
-}
-
 /// What the database knows of the lead.
 struct Known {
     jobs: Vec<JobExplained>,
     live: Option<Job>,
     copy: Option<CopyKept>,
+    restores: Vec<RestoreLine>,
     events: Vec<EventLine>,
     by_rule: BTreeMap<String, RuleKnown>,
 }
@@ -269,7 +315,8 @@ async fn known(ctx: &Context, rules: &RuleSet, id: LeadId, now: Timestamp) -> Re
             expires_at: copy.expires_at,
         });
         let live = jobs::live_jobs(db, &[id])?.remove(&id);
-        Ok(Known { jobs: told, live, copy, events: events::of_lead(db, id, TOLD)?, by_rule })
+        let restores = restores::of_lead(db, id, TOLD)?;
+        Ok(Known { jobs: told, live, copy, restores, events: events::of_lead(db, id, TOLD)?, by_rule })
     });
     Ok(read.await?)
 }

@@ -98,3 +98,11 @@ impl Watch {
         Ok(())
     }
 }
+
+/// What it means that no event comes, and what to do.
+pub fn silence(since: impl std::fmt::Display) -> String {
+    format!(
+        "no event came since {since}: see in Bitrix24 whether the outgoing webhook still exists and leads here, and whether \
+         its address is reached from outside"
+    )
+}

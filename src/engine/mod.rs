@@ -8,6 +8,7 @@
 //! Decisions are taken in [`crate::core`]; this layer fetches what they need, passes the time, and writes down what
 //! came of it. Every loop ends when [`Context::stop`] is cancelled, after finishing what is in flight.
 
+mod approve;
 mod by_event;
 pub mod context;
 mod control;
@@ -39,9 +40,10 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+pub use approve::approve;
 pub use context::{Context, EngineError, remedy_of};
 pub use control::{FOREIGN_CHANGES_EVERY, note_downtime};
-pub use guards::Guards;
+pub use guards::{Guards, silence};
 pub use pulse::{Part, Pulse};
 pub use unchecked::Unchecked;
 

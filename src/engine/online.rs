@@ -211,7 +211,7 @@ pub async fn check_patiently(ctx: &Context, rules: &RuleSet) -> Report {
 
 /// Whether a webhook with these permissions may ask for users
 /// (<https://apidocs.bitrix24.com/api-reference/user/user-get.html>).
-pub(super) fn may_see_users(scopes: &[String]) -> bool {
+pub fn may_see_users(scopes: &[String]) -> bool {
     scopes.iter().any(|scope| matches!(scope.as_str(), "user" | "user_basic" | "user_brief"))
 }
 

@@ -2,7 +2,7 @@
 //! survey and its weighing with the runs that enqueue, and changes nothing but what is remembered of the last plan.
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::context::{Context, EngineError};
 use super::evaluator::weigh;
@@ -22,7 +22,7 @@ const SAMPLE: usize = 10;
 pub const MAX_LISTED: usize = 100_000;
 
 /// What a rule would delete now.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct PlanReport {
     /// The rule.
     pub rule: String,
@@ -63,7 +63,7 @@ pub struct PlanReport {
 }
 
 /// Leads that differ between two plans.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Difference {
     /// How many.
     pub count: u64,

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::{Context, EngineError};
@@ -40,7 +40,7 @@ pub struct Survey {
 }
 
 /// Counts of selected leads by what administrators think in.
-#[derive(Debug, Default, Clone, Serialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct Breakdown {
     /// By `stageId`.
     pub by_stage: BTreeMap<String, u64>,
@@ -51,7 +51,7 @@ pub struct Breakdown {
 }
 
 /// One selected lead as a plan shows it: no personal data.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SampleLead {
     /// Its id.
     pub id: LeadId,
@@ -64,7 +64,7 @@ pub struct SampleLead {
 }
 
 /// One selected lead in a list of all: no personal data.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlannedLead {
     /// Its id.
     pub id: LeadId,

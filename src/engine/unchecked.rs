@@ -27,6 +27,14 @@ impl Unchecked {
         Unchecked { of, rules: BTreeSet::new(), why: Vec::new(), refused: false }
     }
 
+    /// Which rules neither run nor delete, and why, if there are any.
+    pub fn says(&self) -> Option<String> {
+        let names: Vec<&str> = self.rules.iter().map(String::as_str).collect();
+        let names = (!names.is_empty()).then(|| names.join(", "))?;
+        let what = if self.refused { "refused by the portal" } else { "not checked against the portal yet" };
+        Some(format!("{what}, so they neither run nor delete: {names}\n{}", self.why.join("\n")))
+    }
+
     /// What stands in the database, for `status`.
     pub(super) fn record(&self) -> UncheckedRules {
         UncheckedRules { rules: self.rules.iter().cloned().collect(), why: self.why.clone() }

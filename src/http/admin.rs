@@ -1,33 +1,28 @@
-//! The admin listener: an overview page with the buttons to pause and resume, `/metrics`, `/readyz`, `POST /rules/reload`.
+//! The admin listener: the pages, `/metrics`, `/readyz`, `POST /rules/reload`.
 //!
 //! It is meant for the machine itself or a private network, and a browser there also runs strangers' pages: every
-//! request passes [`super::guard`] first. The pages have no script and no style, and their policy forbids them.
+//! request passes [`super::guard`] first. The pages have one style sheet and one script, both of this listener; their policy
+//! forbids every other.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Extension, Router, middleware};
+use axum::routing::get;
+use axum::{Router, middleware};
 use secrecy::SecretString;
 
-use super::guard::{self, Guard, Visitor};
+use super::guard::{self, Guard};
 use super::health::{self, Readiness};
-use super::reload::{self, Reload};
-use super::{Answer, page, plain};
-use crate::metrics::{self, Metrics};
+use super::pages::{self, Pages};
+use super::reload::Reload;
+use crate::engine::Context;
+use crate::metrics;
 
-/// How long the overview may take to gather: it reads a few counts from the database.
-const OVERVIEW_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The rows of the overview page, name and value, as plain text; the page escapes them.
-pub type Overview = Arc<dyn Fn() -> Answer<Vec<(String, String)>> + Send + Sync>;
-
-/// Something that a person orders by a form; the error is logged.
-pub type Order = Arc<dyn Fn() -> Answer<Result<(), String>> + Send + Sync>;
+pub use super::pages::ReloadProblem;
+pub use super::pages::live::{MAX_STREAMS, PACE};
 
 /// What the admin listener is made of.
 pub struct Admin {
@@ -41,55 +36,34 @@ pub struct Admin {
     pub token: Option<SecretString>,
     /// The check behind `/readyz`.
     pub ready: Readiness,
-    /// The rows of `/`.
-    pub overview: Overview,
-    /// What `/metrics` shows.
-    pub metrics: Metrics,
+    /// What the pages show and change, and what `/metrics` shows.
+    pub context: Context,
     /// What `POST /rules/reload` does.
     pub reload: Reload,
-    /// What `POST /pause` does.
-    pub pause: Order,
-    /// What `POST /resume` does.
-    pub resume: Order,
-}
-
-struct Pages {
-    ready: Readiness,
-    overview: Overview,
-    metrics: Metrics,
-    reload: Reload,
-    pause: Order,
-    resume: Order,
+    /// What was wrong with the last reload.
+    pub reload_problem: ReloadProblem,
 }
 
 /// The admin listener's routes.
 pub fn router(admin: Admin) -> Router {
-    let Admin { bound, hosts, token, ready, overview, metrics, reload, pause, resume } = admin;
+    let Admin { bound, hosts, token, ready, context, reload, reload_problem } = admin;
     let guard = Arc::new(Guard::new(bound.ip(), hosts, token));
-    Router::new()
-        .route("/", get(overview_page))
+    pages::routes()
         .route("/metrics", get(metrics_text))
-        .route("/readyz", get(async |State(pages): State<Arc<Pages>>| health::readyz(&pages.ready).await))
-        .route(
-            "/rules/reload",
-            post(async |State(pages): State<Arc<Pages>>| reload::reload(&pages.reload).await),
-        )
-        .route("/pause", post(async |State(pages): State<Arc<Pages>>| ordered(&pages.pause).await))
-        .route("/resume", post(async |State(pages): State<Arc<Pages>>| ordered(&pages.resume).await))
-        .with_state(Arc::new(Pages { ready, overview, metrics, reload, pause, resume }))
+        .route("/readyz", get(async move || health::readyz(&ready).await))
+        .with_state(Arc::new(Pages::new(context, reload, reload_problem)))
         .layer(middleware::from_fn_with_state(guard, guard::check))
         .layer(middleware::map_response(harden))
 }
 
-/// What every answer of this listener says to a browser: load nothing, embed nowhere, keep nothing, tell nobody.
+/// What pages may load: the style sheet and the script of this listener, and what that script asks of it.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; \
+     form-action 'self'; frame-ancestors 'none'";
+
+/// What every answer of this listener says to a browser: load nothing of others, embed nowhere, keep nothing, tell nobody.
 async fn harden(mut answer: Response) -> Response {
     let headers: [(HeaderName, HeaderValue); 7] = [
-        (
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static(
-                "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-            ),
-        ),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
         (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
@@ -104,27 +78,5 @@ async fn harden(mut answer: Response) -> Response {
 
 async fn metrics_text(State(pages): State<Arc<Pages>>) -> Response {
     let kind = HeaderValue::from_static(metrics::CONTENT_TYPE);
-    ([(header::CONTENT_TYPE, kind)], pages.metrics.encode()).into_response()
-}
-
-async fn overview_page(State(pages): State<Arc<Pages>>, Extension(visitor): Extension<Visitor>) -> Response {
-    let Ok(rows) = tokio::time::timeout(OVERVIEW_TIMEOUT, (pages.overview)()).await else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE, "the database did not answer in time\n");
-    };
-    let mut buttons = vec![("/pause", "Pause"), ("/resume", "Resume"), ("/rules/reload", "Reload the rules")];
-    if visitor.signed_in {
-        buttons.push(("/logout", "Sign out"));
-    }
-    page::html(StatusCode::OK, page::overview(&rows, visitor.csrf.as_deref(), &buttons))
-}
-
-async fn ordered(order: &Order) -> Response {
-    match tokio::time::timeout(OVERVIEW_TIMEOUT, order()).await {
-        Ok(Ok(())) => (StatusCode::SEE_OTHER, [(header::LOCATION, "/")]).into_response(),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "an order of the admin page could not be carried out");
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the database did not take it; the log says why\n")
-        }
-        Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "the database did not answer in time\n"),
-    }
+    ([(header::CONTENT_TYPE, kind)], pages.ctx.metrics.encode()).into_response()
 }

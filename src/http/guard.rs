@@ -9,8 +9,9 @@
 //!    a stranger's page can't know or can't send: the session's token in the form's field [`CSRF_FIELD`], or a bearer
 //!    token; on a listener without a token also the header [`SCRIPT_HEADER`].
 //!
-//! What handlers use: the extractor [`Form`](axum::Form) for the fields, which by then are checked and bounded by
-//! [`MAX_FORM`]; the extension `Visitor`, whose `csrf` goes into every form of a page as a hidden field.
+//! The style sheet is public: the login page needs it. What handlers use: the extractor [`Form`](axum::Form) for the
+//! fields, which by then are checked and bounded by [`MAX_FORM`]; the extension `Visitor`, whose `csrf` goes into every
+//! form of a page as a hidden field.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,9 +27,9 @@ use http_body_util::{BodyExt, Limited};
 
 use super::attempts::{Attempts, Peer};
 use super::form::Form;
-use super::page;
+use super::pages::{self, login};
 use super::plain;
-use super::sessions::{self, CSRF_FIELD, NoRandomness, Sessions};
+use super::sessions::{self, CSRF_FIELD, NoRandomness, Sessions, Visitor};
 use super::token::{self, Scheme, Tokens};
 
 /// What a script sends, with any value, to change something on a listener without a token. A page of another origin
@@ -42,15 +43,6 @@ pub const MAX_FORM: usize = 64 * 1024;
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 
 const COOKIE: &str = "janitor_session";
-
-/// Who asks, as far as pages need it; in the extensions of every request that a handler sees.
-#[derive(Clone)]
-pub(super) struct Visitor {
-    /// What the forms of a page carry; `None` for whoever came with a token in a header, and gets no forms.
-    pub(super) csrf: Option<String>,
-    /// Whether there is a session to end.
-    pub(super) signed_in: bool,
-}
 
 /// What protects the listener.
 pub(super) struct Guard {
@@ -138,7 +130,7 @@ impl Guard {
         let presented = form.one("token").ok().flatten().unwrap_or_default();
         if !tokens.accept(presented) {
             self.attempts.failed(peer);
-            return page::html(StatusCode::FORBIDDEN, page::login(Some("This is not the token.")));
+            return login::page(StatusCode::FORBIDDEN, Some("This is not the token."));
         }
         let Ok(id) = self.sessions.open() else {
             return plain(StatusCode::SERVICE_UNAVAILABLE, "the system gives no random numbers\n");
@@ -161,6 +153,9 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, mut request: Request,
         return plain(StatusCode::FORBIDDEN, "a page of another origin can't do this\n");
     }
     let path = request.uri().path();
+    if !changes && pages::is_asset(path) {
+        return next.run(request).await;
+    }
     let (logs_in, logs_out) = (changes && path == "/login", changes && path == "/logout");
     let admitted = guard.admit(request.headers(), peer);
     let admitted = match (admitted, logs_in) {
@@ -195,9 +190,9 @@ pub(super) async fn check(State(guard): State<Arc<Guard>>, mut request: Request,
             guard.sessions.close(&id);
             return signed(see_other("/"), "", 0, request.headers());
         }
-        Admitted::Session { csrf, .. } => Visitor { csrf: Some(csrf), signed_in: true },
-        Admitted::Open(csrf) => Visitor { csrf, signed_in: false },
-        Admitted::Bearer | Admitted::Basic => Visitor { csrf: None, signed_in: false },
+        Admitted::Session { csrf, .. } => Visitor { csrf: Some(csrf), signed_in: true, holds_token: true },
+        Admitted::Open(csrf) => Visitor { csrf, signed_in: false, holds_token: false },
+        Admitted::Bearer | Admitted::Basic => Visitor { csrf: None, signed_in: false, holds_token: true },
     };
     request.extensions_mut().insert(visitor);
     next.run(request).await
@@ -282,10 +277,9 @@ fn too_many() -> Response {
 
 /// 401: a browser gets the login page, a program the challenge.
 fn unauthorised(headers: &HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    let (mut answer, challenge) = if accept.contains("text/html") {
+    let (mut answer, challenge) = if pages::wants_page(headers) {
         // A challenge of Basic would open the browser's own dialog before the page.
-        (page::html(StatusCode::UNAUTHORIZED, page::login(None)), "Bearer realm=\"b24-janitor\"")
+        (login::page(StatusCode::UNAUTHORIZED, None), "Bearer realm=\"b24-janitor\"")
     } else {
         let answer = plain(StatusCode::UNAUTHORIZED, "the admin token is required\n");
         (answer, "Basic realm=\"b24-janitor\", charset=\"UTF-8\"")

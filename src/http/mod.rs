@@ -2,7 +2,7 @@
 //!
 //! Whoever faces the internet is given nothing to hold on to: every header, body, wait and connection has a limit,
 //! an answer says in a few words what was wrong and repeats nothing that was sent, and no part of a request is
-//! logged. The folder knows neither the store nor the engine; it is given hooks.
+//! logged. The public listener knows neither the store nor the engine; it is given hooks.
 
 pub mod admin;
 pub mod attempts;
@@ -13,7 +13,7 @@ pub mod guard;
 pub mod health;
 pub mod listen;
 pub mod notify;
-mod page;
+mod pages;
 pub mod reload;
 pub mod sessions;
 mod token;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use axum::response::Response;
 
-use super::{Answer, plain};
+use super::Answer;
 
 /// Reloads the rules: how many are in force now, or everything that is wrong with them while the old ones stay.
 pub type Reload = Arc<dyn Fn() -> Answer<Result<usize, Vec<String>>> + Send + Sync>;
@@ -18,18 +17,18 @@ pub type Reload = Arc<dyn Fn() -> Answer<Result<usize, Vec<String>>> + Send + Sy
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reloads, and says what came of it: 200, or 422 with the problems.
-pub(super) async fn reload(rules: &Reload) -> Response {
+pub(super) async fn reload(rules: &Reload) -> (StatusCode, String) {
     match tokio::time::timeout(TIMEOUT, rules()).await {
         Ok(Ok(count)) => {
             let rules = if count == 1 { "1 rule".to_owned() } else { format!("{count} rules") };
-            plain(StatusCode::OK, format!("rules reloaded: {rules} in force\n"))
+            (StatusCode::OK, format!("rules reloaded: {rules} in force"))
         }
         Ok(Err(problems)) => {
-            let text = format!("not reloaded; the old rules stay in force:\n{}\n", problems.join("\n"));
-            plain(StatusCode::UNPROCESSABLE_ENTITY, text)
+            let text = format!("not reloaded; the old rules stay in force:\n{}", problems.join("\n"));
+            (StatusCode::UNPROCESSABLE_ENTITY, text)
         }
         Err(_) => {
-            plain(StatusCode::SERVICE_UNAVAILABLE, "the reload goes on; /readyz says what comes of it\n")
+            (StatusCode::SERVICE_UNAVAILABLE, "the reload goes on; /readyz says what comes of it".to_owned())
         }
     }
 }

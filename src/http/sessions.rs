@@ -17,6 +17,18 @@ pub const LIFETIME: Duration = Duration::from_secs(12 * 60 * 60);
 /// The most sessions at a time: far more than there are administrators. One more ends the oldest.
 pub const MAX_SESSIONS: usize = 64;
 
+/// Who asks, as far as pages need it; in the extensions of every request that a handler sees.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    /// What the forms of a page carry; `None` for whoever came with a token in a header, and gets no forms.
+    pub(super) csrf: Option<String>,
+    /// Whether there is a session to end.
+    pub(super) signed_in: bool,
+    /// Whether it is known to hold the admin token: others on a listener without one are shown no personal data, which
+    /// the database's file keeps from them too.
+    pub(super) holds_token: bool,
+}
+
 /// The system gave no randomness; nothing secret can be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoRandomness;

@@ -13,7 +13,7 @@ use super::{CallError, Class, LEADS, Portal, Sent};
 use crate::core::lead::{Lead, LeadId, read_time};
 
 /// How a lead is created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Creation {
     /// By `crm.item.import`: no automation starts, and an administrator may set created and changed times.

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::envelope::Cost;
+use super::levels::Levels;
 use super::snapshot::PaceSnapshot;
 use crate::clock::Clock;
 use crate::core::estimate::{ASSUMED_SECONDS, Load};
@@ -162,6 +163,12 @@ impl Gate {
         let now = self.clock.now();
         let state = self.state();
         PaceSnapshot::new(portal, wall, (state.bucket.saved(now), state.operating.saved(now)), &state.costs)
+    }
+
+    /// What is used of both limits now.
+    pub(super) fn levels(&self) -> Levels {
+        let (now, state) = (self.clock.now(), self.state());
+        Levels::of(state.limits, &state.bucket, &state.operating, now)
     }
 
     /// A number that differs once there is something new to keep.

@@ -14,6 +14,7 @@ mod errors;
 mod gate;
 mod http;
 mod leads;
+mod levels;
 mod mask;
 mod renewal;
 mod schema;
@@ -34,6 +35,7 @@ pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, 
 pub use gate::{Permit, Work};
 pub use http::{HttpClient, NoClient, Transport};
 pub use leads::{PAGE, Page};
+pub use levels::{Levels, MethodLevel};
 pub use renewal::Tokens;
 pub use schema::{FieldInfo, Stage};
 pub use snapshot::PaceSnapshot;
@@ -157,6 +159,11 @@ impl Portal {
     /// The limits in use.
     pub fn limits(&self) -> PortalLimits {
         self.inner.gate.limits()
+    }
+
+    /// What is used of both limits now.
+    pub fn levels(&self) -> Levels {
+        self.inner.gate.levels()
     }
 
     /// How many requests that delete to have in flight now: the configured number, less where others share our address

@@ -14,6 +14,7 @@ pub mod audit;
 mod columns;
 pub mod control;
 pub mod copies;
+pub mod days;
 mod disk;
 mod error;
 pub mod events;

@@ -21,6 +21,17 @@ words! {
     }
 }
 
+impl ProtectionReason {
+    /// Why the lead is left alone, for people.
+    pub fn says(self) -> &'static str {
+        match self {
+            ProtectionReason::Cancelled => "its deletion was cancelled",
+            ProtectionReason::Failed => "the portal refused to delete it",
+            ProtectionReason::Restored => "it was restored",
+        }
+    }
+}
+
 /// A lead's protection in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeadProtection {

@@ -68,6 +68,62 @@ pub fn of_job(db: &Connection, lead: LeadId, job: JobId) -> rusqlite::Result<Opt
     db.prepare_cached(&sql)?.query_row((lead, job), read).optional()
 }
 
+/// A restore as a lead's history tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreLine {
+    /// The deleted lead.
+    pub lead_id: LeadId,
+    /// The job that deleted it.
+    pub job_id: JobId,
+    /// Where it stands.
+    pub state: RestoreState,
+    /// The new lead.
+    pub new_lead_id: Option<LeadId>,
+    /// What the portal said, where it did not create the lead.
+    pub error: Option<String>,
+    /// When its last request was sent.
+    pub sent_at: Timestamp,
+    /// When its outcome was known.
+    pub finished_at: Option<Timestamp>,
+}
+
+impl RestoreLine {
+    /// What came of it, for people.
+    pub fn says(&self) -> String {
+        let error = self.error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+        match (self.state, self.new_lead_id) {
+            (RestoreState::Restored, Some(new)) => format!("restored as lead {new}"),
+            (RestoreState::Restored, None) => "restored".to_owned(),
+            (RestoreState::Sending, _) => "its request is on its way".to_owned(),
+            (RestoreState::Unknown, _) => format!("its answer was lost, and it is looked up{error}"),
+            (RestoreState::Missing, _) => format!(
+                "it may have been created, but the portal doesn't show it: `restore {} --again` creates it{error}",
+                self.lead_id
+            ),
+            (RestoreState::Failed, _) => format!("not created{error}"),
+        }
+    }
+}
+
+/// The latest restores of a lead, the last first: those of its deletions, and the one that created it.
+pub fn of_lead(db: &Connection, lead: LeadId, limit: u32) -> rusqlite::Result<Vec<RestoreLine>> {
+    const SQL: &str = "SELECT lead_id, job_id, state, new_lead_id, error, sent_at, finished_at FROM restores
+        WHERE lead_id = ?1 OR new_lead_id = ?1 ORDER BY id DESC LIMIT ?2";
+    db.prepare_cached(SQL)?
+        .query_map((lead, limit), |row| {
+            Ok(RestoreLine {
+                lead_id: row.get("lead_id")?,
+                job_id: row.get("job_id")?,
+                state: row.get("state")?,
+                new_lead_id: row.get("new_lead_id")?,
+                error: row.get("error")?,
+                sent_at: at(row, "sent_at")?,
+                finished_at: at_opt(row, "finished_at")?,
+            })
+        })?
+        .collect()
+}
+
 /// The restore whose lead carries this.
 pub fn by_marker(db: &Connection, marker: &str) -> rusqlite::Result<Option<Restore>> {
     let sql = format!("SELECT {COLUMNS} FROM restores WHERE marker = ?1");

@@ -19,6 +19,7 @@ mod killed;
 mod listeners;
 mod orders;
 mod output;
+mod pages;
 mod plan_and_run;
 mod portal;
 mod refused;

@@ -36,7 +36,7 @@ fn with_a_mistake_the_old_rules_stay_and_everyone_is_told() {
     assert!(status == 200 && body.contains("the last reload failed"), "{status} {body}");
     assert!(body.contains("rules.yaml:10:"), "{body}");
     assert!(http::get(service.admin, "/metrics").1.contains("janitor_rules_last_reload_successful 0"));
-    assert!(http::get(service.admin, "/").1.contains("the last reload failed"));
+    assert!(http::get(service.admin, "/").1.contains("The last reload failed"));
 
     // The old rule still runs, for whoever has rules that can be read.
     home.write("rules.yaml", JUNK);

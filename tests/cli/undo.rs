@@ -83,6 +83,29 @@ fn a_lead_that_can_not_be_restored_is_exit_status_1_with_the_reason() {
 }
 
 #[test]
+fn explain_tells_a_restore_of_the_deleted_lead_and_of_the_new_one() {
+    let portal = Portal::with_leads(60);
+    let (home, junk) = drained(&portal);
+    let old = word(junk[0]);
+    assert_eq!(home.object(&["explain", &old, "--json"])["restores"], Value::Array(Vec::new()));
+    let report = home.object(&["restore", &old, "--yes", "--json"]);
+    let new = report["leads"][0]["new_lead_id"].to_string();
+    for lead in [&old, &new] {
+        let told = home.object(&["explain", lead, "--json"]);
+        let restore = &told["restores"][0];
+        assert_eq!(keys(restore), "error finished_at job_id lead_id new_lead_id sent_at state");
+        assert_eq!(
+            (&restore["state"], restore["new_lead_id"].to_string()),
+            (&"restored".into(), new.clone())
+        );
+    }
+    let words = home.ok(&["explain", &old]);
+    assert!(words.contains(&format!("restored as lead {new}")), "{words}");
+    let words = home.ok(&["explain", &new]);
+    assert!(words.contains(&format!("created by the restore of lead {old}")), "{words}");
+}
+
+#[test]
 fn beside_a_service_restore_goes_through_it() {
     let portal = Portal::with_leads(60);
     let (home, junk) = drained(&portal);

@@ -91,7 +91,7 @@ fn a_reload_without_the_portal_is_accepted_unchecked() {
     assert_eq!(home.object(&["status", "--json"])["unchecked"]["rules"], serde_json::json!(["junk"]));
     let ended = home.fails(1, &["run", "junk"]);
     assert!(ended.err.contains("rule `junk` is not checked against the portal yet"), "{}", ended.err);
-    assert!(http::get(service.admin, "/").1.contains("unchecked rules"));
+    assert!(http::get(service.admin, "/").1.contains("Unchecked rules"));
 
     portal.sandbox.clear_faults();
     service.process.signal("HUP");

@@ -1,34 +1,40 @@
 //! The admin listener: who may ask, and what the pages say.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request, StatusCode, header};
-use b24_janitor::http::admin::{Admin, Order, router};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use b24_janitor::engine::Context;
+use b24_janitor::http::admin::{Admin, ReloadProblem, router};
 use b24_janitor::http::attempts::{MAX_FAILURES, WINDOW};
 use b24_janitor::http::guard::SCRIPT_HEADER;
 use b24_janitor::http::health::{READY_TIMEOUT, Readiness, ReadyReport};
+use b24_janitor::http::reload::Reload;
 use b24_janitor::http::sessions::LIFETIME;
-use b24_janitor::metrics::Metrics;
+use b24_janitor::store::control;
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
+use crate::site;
 use crate::support::{FORM, ask};
 
 fn admin() -> Admin {
+    let (context, folder) = site::context(site::RULES);
+    // The folder lives as long as the listener.
+    let reload: Reload = Arc::new(move || {
+        let _kept = &folder;
+        async { Ok(3) }.boxed()
+    });
     Admin {
         bound: "192.168.7.5:8081".parse().unwrap(),
         hosts: vec!["Janitor.example".to_owned()],
         token: None,
         ready: readiness(true, "ready\n"),
-        overview: Arc::new(|| async { Vec::new() }.boxed()),
-        metrics: Metrics::new(),
-        reload: Arc::new(|| async { Ok(3) }.boxed()),
-        pause: Arc::new(|| async { Ok(()) }.boxed()),
-        resume: Arc::new(|| async { Ok(()) }.boxed()),
+        context,
+        reload,
+        reload_problem: Arc::new(|| None),
     }
 }
 
@@ -74,9 +80,9 @@ async fn a_readiness_check_that_hangs_is_not_ready() {
 
 #[tokio::test]
 async fn metrics_are_prometheus_text() {
-    let metrics = Metrics::new();
-    metrics.set_paused(true);
-    let (status, headers, text) = local(&router(Admin { metrics, ..admin() }), "/metrics").await;
+    let admin = admin();
+    admin.context.metrics.set_paused(true);
+    let (status, headers, text) = local(&router(admin), "/metrics").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
     assert!(text.contains("\njanitor_paused 1\n"), "{text}");
@@ -84,15 +90,19 @@ async fn metrics_are_prometheus_text() {
 
 #[tokio::test]
 async fn the_page_escapes_what_it_shows_and_allows_nothing_active() {
-    let rows = || vec![("a <b>".to_owned(), "<script>\"'&".to_owned())];
-    let overview = router(Admin { overview: Arc::new(move || async move { rows() }.boxed()), ..admin() });
+    let problem: ReloadProblem = Arc::new(|| Some("<script>\"'&".to_owned()));
+    let overview = router(Admin { reload_problem: problem, ..admin() });
     let (status, headers, text) = local(&overview, "/").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
-    assert!(text.contains(">a &lt;b&gt;</th><td>&lt;script&gt;&quot;&#39;&amp;</td>"), "{text}");
-    assert!(!text.contains("<script") && !text.contains("style="), "{text}");
+    assert!(text.contains("in force.</strong> &#60;script&#62;&#34;&#39;&#38;"), "{text}");
+    assert!(!text.contains("<script>") && !text.contains("style="), "{text}");
     let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
-    assert_eq!(policy, "default-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'");
+    assert_eq!(
+        policy,
+        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; base-uri 'none'; \
+         form-action 'self'; frame-ancestors 'none'"
+    );
     assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
     assert_eq!(headers[header::REFERRER_POLICY], "same-origin");
     assert_eq!(headers[header::CACHE_CONTROL], "no-store");
@@ -166,6 +176,21 @@ async fn with_a_token_every_page_needs_it() {
     {
         assert_eq!(with(bad).await, 401, "{bad}");
     }
+}
+
+#[tokio::test]
+async fn the_login_page_has_its_style_and_nothing_else_is_public() {
+    let (_, router) = locked();
+    let (status, headers, text) = send(&router, "GET", "/style.css", &[], "").await;
+    assert_eq!(
+        (status, &headers[header::CONTENT_TYPE]),
+        (StatusCode::OK, &HeaderValue::from_static("text/css; charset=utf-8"))
+    );
+    assert!(text.contains("prefers-color-scheme: dark"), "{text}");
+    for path in ["/style.css/", "/style.css/..", "//style.css", "/style.css%2f"] {
+        assert_eq!(send(&router, "GET", path, &[], "").await.0, StatusCode::UNAUTHORIZED, "{path}");
+    }
+    assert_eq!(send(&router, "POST", "/style.css", &[], "").await.0, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -243,15 +268,14 @@ async fn send(
     ask(router, request.body(Body::from(form.to_owned())).unwrap()).await
 }
 
-/// Orders that are counted.
-fn counting() -> (Arc<AtomicUsize>, Router) {
-    let count = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&count);
-    let pause: Order = Arc::new(move || {
-        counted.fetch_add(1, Ordering::SeqCst);
-        async { Ok(()) }.boxed()
-    });
-    (count, router(Admin { token: Some("s3cret".into()), pause, ..admin() }))
+/// A listener with a token, and how to ask whether someone paused.
+fn locked() -> (Context, Router) {
+    let admin = Admin { token: Some("s3cret".into()), ..admin() };
+    (admin.context.clone(), router(admin))
+}
+
+async fn paused(context: &Context) -> bool {
+    context.store.read(control::paused).await.unwrap()
 }
 
 /// Signs in: the cookie, and the token of the page's forms.
@@ -275,30 +299,38 @@ async fn sign_in(router: &Router) -> (String, String) {
 
 #[tokio::test]
 async fn a_person_signs_in_pauses_and_signs_out() {
-    let (count, router) = counting();
-    let (status, headers, page) = send(&router, "GET", "/", &[("accept", "text/html,*/*")], "").await;
+    let (context, router) = locked();
+    let html = ("accept", "text/html,*/*");
+    let (status, headers, page) = send(&router, "GET", "/", &[html], "").await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
     assert!(page.contains("action=\"/login\"") && page.contains("type=\"password\""), "{page}");
     assert!(headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Bearer"), "no dialog");
     let (cookie, csrf) = sign_in(&router).await;
-    let browser =
-        [("cookie", cookie.as_str()), ("origin", "http://localhost"), ("sec-fetch-site", "same-origin")];
+    let (origin, site) = (("origin", "http://localhost"), ("sec-fetch-site", "same-origin"));
+    let browser = [("cookie", cookie.as_str()), html, origin, site];
     let form = format!("csrf={csrf}");
-    assert_eq!(send(&router, "POST", "/pause", &browser, &form).await.0, StatusCode::SEE_OTHER);
-    assert_eq!(count.load(Ordering::SeqCst), 1);
-    let (_, _, page) = send(&router, "GET", "/", &browser, "").await;
-    assert!(page.contains("action=\"/rules/reload\""), "{page}");
-    assert_eq!(send(&router, "POST", "/rules/reload", &browser, &form).await.0, StatusCode::OK);
+    let (status, headers, _) = send(&router, "POST", "/pause", &browser, &form).await;
+    assert_eq!((status, paused(&context).await), (StatusCode::SEE_OTHER, true));
+    let told = headers[header::LOCATION].to_str().unwrap();
+    let (_, _, page) = send(&router, "GET", told, &browser, "").await;
+    assert!(page.contains("role=\"status\">Paused") && page.contains("action=\"/rules/reload\""), "{page}");
+    let (_, _, again) = send(&router, "GET", told, &browser, "").await;
+    assert!(!again.contains("role=\"status\">Paused"), "a notice is read once: {again}");
+    let (status, headers, _) = send(&router, "POST", "/rules/reload", &browser, &form).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (_, _, page) = send(&router, "GET", headers[header::LOCATION].to_str().unwrap(), &browser, "").await;
+    assert!(page.contains("rules reloaded: 3 rules in force"), "{page}");
+    send(&router, "POST", "/resume", &browser, &form).await;
     let (status, headers, _) = send(&router, "POST", "/logout", &browser, &form).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
     assert!(headers[header::SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(send(&router, "POST", "/pause", &browser, &form).await.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert!(!paused(&context).await);
 }
 
 #[tokio::test]
 async fn nothing_is_changed_without_a_token_of_the_session_or_from_another_origin() {
-    let (count, router) = counting();
+    let (context, router) = locked();
     let (cookie, csrf) = sign_in(&router).await;
     let (_, others) = sign_in(&router).await;
     let cookie = ("cookie", cookie.as_str());
@@ -324,10 +356,11 @@ async fn nothing_is_changed_without_a_token_of_the_session_or_from_another_origi
     assert_eq!(get, StatusCode::METHOD_NOT_ALLOWED);
     let large = format!("{good}&x={}", "x".repeat(70_000));
     assert_eq!(send(&router, "POST", "/pause", &[cookie], &large).await.0, StatusCode::PAYLOAD_TOO_LARGE);
-    assert_eq!(count.load(Ordering::SeqCst), 0);
+    assert!(!paused(&context).await);
     let bearer = [("authorization", "Bearer s3cret")];
-    assert_eq!(send(&router, "POST", "/pause", &bearer, "").await.0, StatusCode::SEE_OTHER, "a script");
-    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let (status, _, text) = send(&router, "POST", "/pause", &bearer, "").await;
+    assert!(status == StatusCode::OK && text.starts_with("Paused: "), "a script: {status} {text}");
+    assert!(paused(&context).await);
 }
 
 #[tokio::test]
@@ -336,14 +369,14 @@ async fn without_a_token_forms_still_need_theirs() {
     assert_eq!(send(&router, "POST", "/pause", &[], "").await.0, StatusCode::FORBIDDEN);
     let (_, _, page) = send(&router, "GET", "/", &[], "").await;
     let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap();
-    assert_eq!(send(&router, "POST", "/pause", &[], &format!("csrf={csrf}")).await.0, StatusCode::SEE_OTHER);
+    assert_eq!(send(&router, "POST", "/pause", &[], &format!("csrf={csrf}")).await.0, StatusCode::OK);
     let script = [(SCRIPT_HEADER, "1")];
-    assert_eq!(send(&router, "POST", "/resume", &script, "").await.0, StatusCode::SEE_OTHER);
+    assert_eq!(send(&router, "POST", "/resume", &script, "").await.0, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
 async fn guesses_are_limited_and_who_is_signed_in_goes_on() {
-    let (_, router) = counting();
+    let (_, router) = locked();
     let (cookie, _) = sign_in(&router).await;
     for guess in 0..MAX_FAILURES {
         let status = send(&router, "POST", "/login", &[], &format!("token={guess}")).await.0;
@@ -363,7 +396,7 @@ async fn guesses_are_limited_and_who_is_signed_in_goes_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_session_expires_and_behind_https_its_cookie_is_secure() {
-    let (_, router) = counting();
+    let (_, router) = locked();
     let (cookie, _) = sign_in(&router).await;
     tokio::time::advance(LIFETIME).await;
     assert_eq!(send(&router, "GET", "/", &[("cookie", &cookie)], "").await.0, StatusCode::UNAUTHORIZED);

@@ -5,6 +5,9 @@
 
 mod admin;
 mod events;
+mod leads;
+mod pages;
+mod site;
 mod sockets;
 mod support;
 mod systemd;

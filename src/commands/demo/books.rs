@@ -7,7 +7,6 @@ use serde::Serialize;
 
 use super::stage::Stage;
 use crate::commands::failure::Failure;
-use crate::commands::jobs::why;
 use crate::core::outcome::Outcome;
 use crate::sandbox::Lead;
 use crate::store::JobId;
@@ -103,7 +102,7 @@ impl Books {
         let mut groups: BTreeMap<(String, Outcome), Group> = BTreeMap::new();
         for job in &all {
             let Some(outcome) = job.outcome else { continue };
-            let why = why(job);
+            let why = job.why();
             let group = groups.entry((job.rule.clone(), outcome)).or_insert_with(|| Group {
                 rule: job.rule.clone(),
                 outcome,

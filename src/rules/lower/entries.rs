@@ -96,8 +96,7 @@ pub(super) fn protection(
     file_zone: &Zone,
 ) -> (Option<Named>, Option<Protection>) {
     let Some(fields) = reader.fields(node, Section::Protection) else { return (None, None) };
-    // What an entry with mistakes left behind is not this one's.
-    reader.take_spots();
+    reader.forget_spots();
     let name = fields.get("name").and_then(|entry| name(reader, entry));
     let ids = fields.get("ids").map(|entry| ids(reader, entry));
     let condition = fields
@@ -110,7 +109,7 @@ pub(super) fn protection(
         return (name, None);
     }
     let place = Place { line: reader.source.line(node.span.start), file: reader.source.file.clone() };
-    let spots = reader.take_spots();
+    let spots = reader.take_spots(node);
     let read = || {
         Some(Protection {
             name: name.clone()?.0,
@@ -140,8 +139,7 @@ pub(super) fn rule(
     let description = fields.get("description").map(|entry| {
         reader.text(entry.value, "describe the rule, or remove `description`").map(str::to_owned)
     });
-    // What an entry with mistakes left behind is not this one's.
-    reader.take_spots();
+    reader.forget_spots();
     let own_zone = fields.get("timezone").map(|entry| zone(reader, entry.value));
     let rule_zone = match own_zone {
         Some(own) => own.unwrap_or_else(Zone::placeholder),
@@ -155,7 +153,7 @@ pub(super) fn rule(
     let selection =
         fields.get("match").and_then(|entry| conditions(reader, entry.value, "match", &rule_zone));
     let older_than = fields.get("older_than").map(|entry| older_than(reader, entry.value));
-    let spots = reader.take_spots();
+    let spots = reader.take_spots(node);
     let include_converted = fields.get("include_converted").map(|entry| reader.boolean(entry.value));
     let mode = mode(reader, &fields).unwrap_or(defaults.mode);
     let grace_period = age(reader, &fields, "grace_period").unwrap_or(defaults.grace_period);

@@ -84,9 +84,15 @@ impl<'s> Reader<'s> {
         self.leaves.push(Spot { field: field.span.clone(), test: test.span.clone(), values });
     }
 
-    /// The places of the leaves read since this was last asked.
-    pub(super) fn take_spots(&mut self) -> Spots {
-        Spots { text: self.source.text.clone(), leaves: std::mem::take(&mut self.leaves) }
+    /// The places of the leaves of an entry, read since [`Reader::forget_spots`].
+    pub(super) fn take_spots(&mut self, entry: &Node) -> Spots {
+        let text = self.source.text.clone();
+        Spots { entry: lines_of(&text, entry), text, leaves: std::mem::take(&mut self.leaves) }
+    }
+
+    /// An entry begins: what one with mistakes left behind is not this one's.
+    pub(super) fn forget_spots(&mut self) {
+        self.leaves.clear();
     }
 
     /// Reports an error; the diagnostic takes help and a second place.
@@ -303,4 +309,28 @@ pub(super) fn describe(node: &Node) -> String {
             }
         }
     }
+}
+
+/// The whole lines from an entry's first character to its last value, and the brackets that close it.
+fn lines_of(text: &str, entry: &Node) -> Range<usize> {
+    let before = text.get(..entry.span.start).unwrap_or_default();
+    let start = before.rfind('\n').map_or(0, |end| end + 1);
+    // A text block reaches to the line after it.
+    let mut end = start + text.get(start..end_of(entry)).unwrap_or_default().trim_end().len();
+    let mut rest = text.get(end..).unwrap_or_default().split_inclusive('\n');
+    end += rest.next().map_or(0, str::len);
+    for line in rest.take_while(|line| line.trim_start().starts_with(['}', ']'])) {
+        end += line.len();
+    }
+    start..end
+}
+
+/// Where the last part of a node ends. What an alias repeats stands further up in the text.
+fn end_of(node: &Node) -> usize {
+    let parts = match &node.value {
+        Value::Scalar(_) => None,
+        Value::List(items) => items.iter().map(end_of).max(),
+        Value::Map(entries) => entries.iter().map(|(name, value)| end_of(name).max(end_of(value))).max(),
+    };
+    node.span.end.max(parts.unwrap_or_default())
 }

@@ -168,7 +168,7 @@ mod tests {
 
     fn database() -> Connection {
         let db = Connection::open_in_memory().unwrap();
-        db.execute_batch(include_str!("../schema.sql")).unwrap();
+        crate::store::open::MIGRATIONS.iter().for_each(|step| db.execute_batch(step).unwrap());
         db
     }
 

@@ -58,7 +58,7 @@ pub fn cancel(db: &Connection, id: JobId, now: Timestamp) -> rusqlite::Result<Ca
     let Some(job) = get(db, id)? else { return Ok(Cancel::NoSuchJob) };
     match (job.state, job.outcome) {
         (_, Some(outcome)) => Ok(Cancel::AlreadyDone(outcome)),
-        (JobState::Waiting, None) if !job.unknown_before => {
+        (JobState::Waiting, None) if job.can_be_cancelled() => {
             finish(db, &job, Outcome::Cancelled, "cancelled by a person", now)?;
             let until = now.saturating_add(CANCEL_PROTECTS).unwrap_or(Timestamp::MAX);
             let reason = ProtectionReason::Cancelled;

@@ -77,6 +77,30 @@ pub struct Job {
     pub sent_at: Option<Timestamp>,
 }
 
+impl Job {
+    /// Why it stands where it does: its reason, and what the portal said where it refused; may be empty.
+    pub fn why(&self) -> String {
+        match (&self.reason, &self.last_error) {
+            (Some(reason), Some(error)) if self.outcome == Some(Outcome::Failed) => {
+                format!("{reason}: {error}")
+            }
+            (Some(reason), _) => reason.clone(),
+            (None, Some(error)) => error.clone(),
+            (None, None) => String::new(),
+        }
+    }
+
+    /// Whether a person can cancel it: nothing of it can be on its way.
+    pub fn can_be_cancelled(&self) -> bool {
+        self.state == JobState::Waiting && !self.unknown_before
+    }
+
+    /// Whether a person can have it tried again.
+    pub fn can_be_retried(&self) -> bool {
+        self.outcome == Some(Outcome::Failed)
+    }
+}
+
 /// The columns that [`read`] needs.
 pub(super) const COLUMNS: &str = "id, lead_id, rule, run_id, state, outcome, reason, attempts, due_at, created_at, \
      finished_at, last_error, unknown_before, settle_at, grace_seconds, phase, sent_at";

@@ -3,16 +3,15 @@
 use std::collections::{HashMap, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
-use super::job::{self, Job, JobState};
+use super::job::{self, Job};
 use crate::core::lead::LeadId;
 use crate::core::outcome::Outcome;
 use crate::store::columns::{at, at_opt, count_of, from_ms, ms, unsigned};
 use crate::store::control;
-use crate::store::ids::{ClaimId, JobId, RunId};
+use crate::store::ids::{ClaimId, JobId};
 
 /// The counter of finished jobs whose rows were pruned, by outcome.
 pub(in crate::store) const PRUNED: &str = "jobs_pruned";
@@ -41,61 +40,6 @@ pub fn deleted_since(db: &Connection, since: Timestamp) -> rusqlite::Result<Hash
     const SQL: &str =
         "SELECT lead_id FROM jobs WHERE state = 'done' AND finished_at >= ?1 AND outcome = 'deleted'";
     db.prepare_cached(SQL)?.query_map([ms(since)], |row| row.get(0))?.collect()
-}
-
-/// Which jobs [`list`] returns; what is `None` does not matter.
-#[derive(Debug, Clone, Default)]
-pub struct JobFilter {
-    /// In this state.
-    pub state: Option<JobState>,
-    /// Ended so.
-    pub outcome: Option<Outcome>,
-    /// Of this rule.
-    pub rule: Option<String>,
-    /// Of this lead.
-    pub lead: Option<LeadId>,
-    /// Of this run.
-    pub run: Option<RunId>,
-    /// After this one in the list's order, for the next page.
-    pub after: Option<JobId>,
-    /// The newest first instead of the oldest.
-    pub newest_first: bool,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// Jobs by id, a page at a time.
-pub fn list(db: &Connection, filter: &JobFilter) -> rusqlite::Result<Vec<Job>> {
-    let (order, first, beyond) = match filter.newest_first {
-        true => ("DESC", JobId(i64::MAX), "id < :after"),
-        false => ("ASC", JobId(0), "id > :after"),
-    };
-    let after = filter.after.unwrap_or(first);
-    let mut conditions = beyond.to_owned();
-    let mut values: Vec<(&str, &dyn ToSql)> = vec![(":after", &after), (":limit", &filter.limit)];
-    if let Some(state) = &filter.state {
-        conditions.push_str(" AND state = :state");
-        values.push((":state", state));
-    }
-    if let Some(outcome) = &filter.outcome {
-        conditions.push_str(" AND outcome = :outcome");
-        values.push((":outcome", outcome));
-    }
-    if let Some(rule) = &filter.rule {
-        conditions.push_str(" AND rule = :rule");
-        values.push((":rule", rule));
-    }
-    if let Some(lead) = &filter.lead {
-        conditions.push_str(" AND lead_id = :lead");
-        values.push((":lead", lead));
-    }
-    if let Some(run) = &filter.run {
-        conditions.push_str(" AND run_id = :run");
-        values.push((":run", run));
-    }
-    let sql =
-        format!("SELECT {} FROM jobs WHERE {conditions} ORDER BY id {order} LIMIT :limit", job::COLUMNS);
-    db.prepare_cached(&sql)?.query_map(values.as_slice(), job::read)?.collect()
 }
 
 /// One deletion that was sent.

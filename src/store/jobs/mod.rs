@@ -10,6 +10,7 @@ mod end;
 mod enqueue;
 mod job;
 mod list;
+mod page;
 mod progress;
 mod settle;
 
@@ -21,9 +22,10 @@ pub use end::{
 pub use enqueue::{Enqueued, enqueue, extend_grace};
 pub use job::{Job, JobState, Phase};
 pub use list::{
-    AttemptLine, DueSummary, JobCounts, JobFilter, attempts_of, counts, deleted_since, due_summary, get,
-    list, live_jobs, next_due, waiting_rules,
+    AttemptLine, DueSummary, JobCounts, attempts_of, counts, deleted_since, due_summary, get, live_jobs,
+    next_due, waiting_rules,
 };
+pub use page::{JobFilter, list};
 pub use progress::{RuleProgress, progress_of_rule, used_today};
 pub use settle::{Settled, abandon_claim, mark_sent, settle};
 

@@ -50,6 +50,12 @@ pub fn held_run(db: &Connection, rule: &str) -> rusqlite::Result<Option<Run>> {
     db.prepare_cached(&sql)?.query_row([rule], run::read).optional()
 }
 
+/// Every run that is held, the longest waiting first: at most one a rule.
+pub fn all_held(db: &Connection) -> rusqlite::Result<Vec<Run>> {
+    let sql = format!("{} WHERE state = 'held' ORDER BY held_at, runs.id", run::SELECT);
+    db.prepare_cached(&sql)?.query_map([], run::read)?.collect()
+}
+
 /// Stores the leads that a run would enqueue; how many were new.
 pub fn store_matches(db: &Connection, run: RunId, leads: &[LeadId]) -> rusqlite::Result<u64> {
     let mut insert = db.prepare_cached(

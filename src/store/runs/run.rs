@@ -158,28 +158,42 @@ pub struct RunFilter {
     pub limit: u32,
 }
 
-/// Runs, the newest first, a page at a time.
+/// Runs, the newest first, a page at a time; it reads about as many rows as it returns.
 pub fn list(db: &Connection, filter: &RunFilter) -> rusqlite::Result<Vec<Run>> {
-    let mut conditions = String::from("TRUE");
     let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &filter.limit)];
     if let Some(rule) = &filter.rule {
-        conditions.push_str(" AND rule = :rule");
         values.push((":rule", rule));
     }
     if let Some(state) = &filter.state {
-        conditions.push_str(" AND state = :state");
         values.push((":state", state));
     }
     if let Some(before) = &filter.before {
-        conditions.push_str(" AND runs.id < :before");
         values.push((":before", before));
     }
     if let Some(after) = &filter.after {
-        conditions.push_str(" AND runs.id > :after");
         values.push((":after", after));
     }
-    let sql = format!("{SELECT} WHERE {conditions} ORDER BY runs.id DESC LIMIT :limit");
-    db.prepare_cached(&sql)?.query_map(values.as_slice(), read)?.collect()
+    db.prepare_cached(&statement(filter))?.query_map(values.as_slice(), read)?.collect()
+}
+
+fn statement(filter: &RunFilter) -> String {
+    let (index, mut conditions) = match (&filter.rule, filter.state) {
+        (None, None) => ("", "TRUE".to_owned()),
+        (Some(_), None) => ("runs_rule", "rule = :rule".to_owned()),
+        (None, Some(_)) => ("runs_by_state", "left_out >= 0 AND state = :state".to_owned()),
+        (Some(_), Some(_)) => {
+            ("runs_by_rule", "left_out >= 0 AND rule = :rule AND state = :state".to_owned())
+        }
+    };
+    if filter.before.is_some() {
+        conditions.push_str(" AND runs.id < :before");
+    }
+    if filter.after.is_some() {
+        conditions.push_str(" AND runs.id > :after");
+    }
+    let by = if index.is_empty() { String::new() } else { format!("INDEXED BY {index}") };
+    let from = SELECT.replace("FROM runs JOIN", &format!("FROM runs {by} JOIN"));
+    format!("{from} WHERE {conditions} ORDER BY runs.id DESC LIMIT :limit")
 }
 
 /// What the last `last` enqueued runs of this very rule text enqueued, by schedule or by hand; the newest first.
@@ -221,4 +235,34 @@ pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rus
     const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
         WHERE state = 'running'";
     Ok(db.prepare_cached(SQL)?.execute([ms(now)])? as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_page_is_read_from_the_end_of_an_index_without_sorting() {
+        let db = Connection::open_in_memory().unwrap();
+        crate::store::open::MIGRATIONS.iter().for_each(|step| db.execute_batch(step).unwrap());
+        let rules = [None, Some("junk".to_owned())];
+        let states = [None, Some(RunState::Held), Some(RunState::Failed)];
+        for (rule, state) in rules.iter().flat_map(|rule| states.map(|state| (rule.clone(), state))) {
+            for before in [None, Some(RunId(9))] {
+                let filter =
+                    RunFilter { rule: rule.clone(), state, before, limit: 5, ..RunFilter::default() };
+                let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {}", statement(&filter))).unwrap();
+                let unbound = rusqlite::params_from_iter(vec![rusqlite::types::Null; plan.parameter_count()]);
+                let plan: Vec<String> =
+                    plan.query_map(unbound, |row| row.get("detail")).unwrap().map(Result::unwrap).collect();
+                let plan = plan.join("; ");
+                assert!(
+                    !plan.contains("TEMP B-TREE") && !plan.starts_with("SCAN rule_texts"),
+                    "{filter:?}: {plan}"
+                );
+                let whole = plan.starts_with("SCAN runs") && (rule.is_some() || state.is_some());
+                assert!(!whole, "{filter:?}: {plan}");
+            }
+        }
+    }
 }

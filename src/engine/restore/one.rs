@@ -1,142 +1,28 @@
-//! Creates deleted leads again from their copies: one request a lead, never two for one deletion.
+//! One deleted lead: what there is to create it from, the requests that create it, and what became of them.
 //!
-//! For each lead: is it there already (by the marker that it would carry), then *sending* is committed, then the request.
-//! What the portal refuses is asked for again with less: without the times, then without the right to import. An answer
-//! that is lost makes the restore *unknown*; when the portal can no longer be working on it, the lead is looked up.
-//!
-//! A restored lead is protected from every rule for 30 days, from the transaction that knows its id on. Before that its
-//! marker protects it: in the inbox, and in the last look.
+//! Invariant: *sending* is committed before each request, and an answer that is lost is looked up before anything else is sent.
 
 use std::collections::HashMap;
 
-use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tracing::{info, warn};
 
-use super::context::{Context, EngineError};
+use super::{Became, Told};
 use crate::core::lead::{LeadId, read_time};
 use crate::core::outcome::{PORTAL_MAY_STILL_WORK, Presence};
 use crate::core::rule::{KeepCopy, RuleSet};
 use crate::core::undo::{self, Draft};
-use crate::portal::{CallError, Class, Creation, PAGE, Sent};
-use crate::store::restores::{self, Restore, RestoreState, Undoable, Which};
-use crate::store::{JobId, Room, requests};
+use crate::engine::context::{Context, EngineError};
+use crate::portal::{CallError, Class, Creation, Sent};
+use crate::store::JobId;
+use crate::store::restores::{self, RestoreState, Undoable};
 
-/// The most leads of one restore: some hours at two requests a second. More are restored by parts, by run or by time.
-pub const MAX_LEADS: u32 = 10_000;
 /// How often a request that surely did nothing is made again before the lead is given up for now.
 const TRIES: u32 = 3;
-/// How often restores of unknown outcome are looked for by the service.
-const LOOK_EVERY: SignedDuration = SignedDuration::from_secs(60);
 
-/// What became of one lead.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Became {
-    /// Created now.
-    Restored,
-    /// Created earlier; nothing was sent.
-    AlreadyRestored,
-    /// It is not known whether it was created.
-    Unknown,
-    /// It was certainly not created.
-    Failed,
-    /// There is nothing to create it from.
-    NotPossible,
-}
-
-/// One lead of a restore. Names and ids only, never a value of the lead.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Told {
-    /// The deleted lead.
-    pub lead_id: LeadId,
-    /// What became of it.
-    pub result: Became,
-    /// The new lead.
-    pub new_lead_id: Option<LeadId>,
-    /// How it was created.
-    pub method: Option<Creation>,
-    /// Why it was not, or what went wrong afterwards.
-    pub why: Option<String>,
-    /// Fields in which the new lead differs from the copy; `null` where it could not be read back.
-    pub differs: Option<Vec<String>>,
-    /// Fields that held files: only their references are in the copy.
-    pub files: Vec<String>,
-}
-
-/// What became of all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
-    /// Each lead, in the order of their deletion.
-    pub leads: Vec<Told>,
-    /// Leads that were not come to, because the restore was stopped.
-    pub left: u64,
-}
-
-/// Who hears how far it is.
-#[derive(Clone, Copy)]
-pub enum Listener<'a> {
-    /// A command that asked by this request; where the request is gone, so is the command, and the restore ends.
-    Request(i64),
-    /// This process.
-    Here(&'a (dyn Fn(u64, u64) + Sync)),
-}
-
-/// Restores the leads of these deletions. `again` lets those be created whose earlier request may have created a lead
-/// that can't be read.
-pub async fn restore(
-    ctx: &Context,
-    rules: &RuleSet,
-    which: &Which,
-    again: bool,
-    listener: Listener<'_>,
-) -> Result<Report, EngineError> {
-    let selection = which.clone();
-    let leads = ctx.store.read(move |db| restores::select(db, &selection, MAX_LEADS + 1)).await?;
-    if leads.len() > MAX_LEADS as usize {
-        return Err(EngineError::TooManyToRestore(MAX_LEADS));
-    }
-    if ctx.room() != Room::Enough {
-        return Err(EngineError::NoRoom);
-    }
-    let mut restoring = Restoring { ctx, rules, again, learnt: Learnt::default() };
-    let total = leads.len() as u64;
-    let mut report = Report { leads: Vec::new(), left: 0 };
-    for some in leads.chunks(PAGE) {
-        let mut chunk = Vec::new();
-        for lead in some.iter().copied() {
-            chunk.push(ctx.store.read(move |db| restores::undoable(db, lead)).await?);
-        }
-        let there = restoring.there(&chunk).await?;
-        for undoable in chunk {
-            let done = report.leads.len() as u64;
-            if ctx.stop.is_cancelled() || !go_on(ctx, listener, done, total).await? {
-                report.left = total - done;
-                return Ok(report);
-            }
-            let told = restoring.one(undoable, &there).await?;
-            report.leads.push(told);
-        }
-    }
-    go_on(ctx, listener, total, total).await?;
-    Ok(report)
-}
-
-/// Says how far it is; whether anybody still waits.
-async fn go_on(ctx: &Context, listener: Listener<'_>, done: u64, total: u64) -> Result<bool, EngineError> {
-    match listener {
-        Listener::Here(hears) => {
-            hears(done, total);
-            Ok(true)
-        }
-        Listener::Request(id) => {
-            Ok(ctx.store.write(move |db| requests::tell(db, id, &format!("{done}/{total}"))).await?)
-        }
-    }
-}
-
-struct Restoring<'a> {
+/// A restore of some leads, one after the other.
+pub(super) struct Restoring<'a> {
     ctx: &'a Context,
     rules: &'a RuleSet,
     again: bool,
@@ -201,9 +87,13 @@ fn marker(undoable: &Undoable) -> Option<String> {
     Some(undo::marker(undoable.lead_id, job.0, *taken_at))
 }
 
-impl Restoring<'_> {
+impl<'a> Restoring<'a> {
+    pub(super) fn new(ctx: &'a Context, rules: &'a RuleSet, again: bool) -> Restoring<'a> {
+        Restoring { ctx, rules, again, learnt: Learnt::default() }
+    }
+
     /// Which of these leads are there already, by their markers.
-    async fn there(&self, chunk: &[Undoable]) -> Result<HashMap<String, LeadId>, EngineError> {
+    pub(super) async fn there(&self, chunk: &[Undoable]) -> Result<HashMap<String, LeadId>, EngineError> {
         let markers: Vec<String> = chunk.iter().filter_map(marker).collect();
         let ctx = self.ctx;
         let found = ctx.patiently(|| ctx.portal.leads_by_origin(undo::ORIGINATOR, &markers)).await?;
@@ -213,7 +103,8 @@ impl Restoring<'_> {
             .collect())
     }
 
-    async fn one(
+    /// Restores one lead, unless it is there already or nothing says from what.
+    pub(super) async fn one(
         &mut self,
         undoable: Undoable,
         there: &HashMap<String, LeadId>,
@@ -452,54 +343,4 @@ fn cant_tell(wanted: &Wanted) -> String {
          is not there, `--again` creates it",
         wanted.marker
     )
-}
-
-/// Looks up what an earlier process, or a command that gave up, left unknown. Runs until the service stops.
-pub(super) async fn run(ctx: Context) {
-    while !ctx.stop.is_cancelled() {
-        if let Err(error) = settle(&ctx).await {
-            warn!(%error, "restores of unknown outcome could not be looked up; they are once more");
-        }
-        let next = ctx.clock.now().checked_add(LOOK_EVERY).unwrap_or(Timestamp::MAX);
-        tokio::select! {
-            () = ctx.clock.sleep_until(next) => {}
-            () = ctx.stop.cancelled() => return,
-        }
-    }
-}
-
-async fn settle(ctx: &Context) -> Result<(), EngineError> {
-    let now = ctx.clock.now();
-    let before = now.checked_sub(PORTAL_MAY_STILL_WORK).unwrap_or(Timestamp::MIN);
-    let unknown: Vec<Restore> =
-        ctx.store.read(move |db| restores::to_look_up(db, before, PAGE as u32)).await?;
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    let markers: Vec<String> = unknown.iter().map(|restore| restore.marker.clone()).collect();
-    let found = ctx.patiently(|| ctx.portal.leads_by_origin(undo::ORIGINATOR, &markers)).await?;
-    let found: HashMap<String, LeadId> =
-        found.iter().filter_map(|lead| Some((undo::marker_of(lead.fields())?.to_owned(), lead.id))).collect();
-    ctx.store
-        .write(move |db| {
-            for restore in unknown {
-                match found.get(&restore.marker) {
-                    Some(new) => {
-                        restores::restored(
-                            db,
-                            (restore.lead_id, restore.job_id, &restore.marker),
-                            *new,
-                            now,
-                        )?;
-                    }
-                    None => {
-                        let why = "its answer was lost, and no lead with its marker is shown";
-                        restores::ended(db, &restore.marker, RestoreState::Missing, why, now)?;
-                    }
-                }
-            }
-            Ok(())
-        })
-        .await?;
-    Ok(())
 }
