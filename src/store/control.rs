@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
-use super::columns::{from_ms, ms, signed, unsigned};
+use super::columns::{exactly_one, from_ms, ms, signed, unsigned};
 
 const PAUSED: &str = "paused";
 const PORTAL_STOP: &str = "portal_stop";
@@ -158,6 +158,12 @@ pub fn bump(db: &Connection, name: &str, key: &str, by: u64) -> rusqlite::Result
     const SQL: &str = "INSERT INTO counters (name, key, value) VALUES (?1, ?2, ?3)
         ON CONFLICT (name, key) DO UPDATE SET value = value + excluded.value";
     db.prepare_cached(SQL)?.execute((name, key, signed(by))).map(drop)
+}
+
+/// Takes one from a counter.
+pub(super) fn lower(db: &Connection, name: &str, key: &str) -> rusqlite::Result<()> {
+    const SQL: &str = "UPDATE counters SET value = value - 1 WHERE name = ?1 AND key = ?2";
+    exactly_one(db.prepare_cached(SQL)?.execute((name, key))?)
 }
 
 /// The counters of a name, by key.

@@ -101,8 +101,12 @@ pub const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 const STATEMENT_CACHE: usize = 128;
 
 /// The schema, a step a version: `user_version` counts the steps that a file has seen.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_4.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
+];
 
 /// The newest schema version that this program knows.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
@@ -296,6 +300,9 @@ fn migrate_in_transaction(db: &Connection, path: &Path) -> Result<(), OpenError>
     for step in steps {
         db.execute_batch(step).map_err(sqlite)?;
     }
+    // A step may have written SQLite's own table of definitions: other connections then read it again.
+    let schema: i64 = db.query_row("PRAGMA schema_version", [], |row| row.get(0)).map_err(sqlite)?;
+    db.pragma_update(None, "schema_version", schema + 1).map_err(sqlite)?;
     db.pragma_update(None, "user_version", SCHEMA_VERSION).map_err(sqlite)
 }
 

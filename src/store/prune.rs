@@ -4,8 +4,6 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::columns::{count_of, ms};
-use super::{control, jobs};
-use crate::core::outcome::Outcome;
 
 /// The most rows a table that one call deletes: 200,000 at once held the writer for 250 ms.
 pub const MAX_ROWS: u32 = 1000;
@@ -16,7 +14,7 @@ const VACUUM_PAGES: u32 = 400;
 /// Deletes up to `limit` finished jobs (with their attempts), processed events and finished runs each that ended
 /// before `finished_before`, and protections that ended before; how many rows. Call it again until it says 0.
 pub fn prune(db: &Connection, finished_before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
-    const JOBS: &str = "SELECT id, outcome FROM jobs WHERE state = 'done' AND finished_at < ?1
+    const JOBS: &str = "SELECT id FROM jobs WHERE state = 'done' AND finished_at < ?1
         ORDER BY finished_at LIMIT ?2";
     const EVENTS: &str = "DELETE FROM events WHERE id IN (SELECT id FROM events
         WHERE state = 'processed' AND processed_at < ?1 ORDER BY processed_at LIMIT ?2)";
@@ -33,18 +31,12 @@ pub fn prune(db: &Connection, finished_before: Timestamp, limit: u32) -> rusqlit
     let limit = limit.min(MAX_ROWS);
     let old = db
         .prepare_cached(JOBS)?
-        .query_map((before, limit), |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<rusqlite::Result<Vec<(i64, Outcome)>>>()?;
+        .query_map((before, limit), |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
     {
         let mut delete = db.prepare_cached("DELETE FROM jobs WHERE id = ?1 AND state = 'done'")?;
-        for (id, _) in &old {
+        for id in &old {
             delete.execute([id])?;
-        }
-    }
-    for outcome in Outcome::ALL {
-        let pruned = old.iter().filter(|(_, ended)| *ended == outcome).count() as u64;
-        if pruned > 0 {
-            control::bump(db, jobs::PRUNED, outcome.as_str(), pruned)?;
         }
     }
     let mut rows = old.len();

@@ -5,11 +5,12 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::job::{self, Job, JobState, Phase};
-use super::list::get;
+use super::list::{FINISHED, get};
 use super::settle::settle_copy;
 use crate::core::lead::LeadId;
 use crate::core::outcome::{Outcome, gone};
 use crate::store::columns::{exactly_one, ms};
+use crate::store::control;
 use crate::store::ids::JobId;
 use crate::store::protections::{self, ProtectionReason};
 
@@ -82,6 +83,7 @@ pub fn retry(db: &Connection, id: JobId, now: Timestamp) -> rusqlite::Result<Ret
         return Ok(Retry::LiveJobExists(other.id));
     }
     exactly_one(db.prepare_cached(SQL)?.execute((id, ms(now)))?)?;
+    control::lower(db, FINISHED, Outcome::Failed.as_str())?;
     protections::lift(db, job.lead_id, ProtectionReason::Failed)?;
     Ok(Retry::Requeued)
 }
@@ -109,7 +111,11 @@ pub fn spare_rule(db: &Connection, rule: &str, reason: &str, now: Timestamp) -> 
     // Without an attempt of unknown outcome a waiting job has no copy that would have to go.
     const SQL: &str = "UPDATE jobs SET state = 'done', outcome = 'spared', reason = ?2, finished_at = ?3
         WHERE state = 'waiting' AND unknown_before = 0 AND rule = ?1";
-    Ok(db.prepare_cached(SQL)?.execute((rule, reason, ms(now)))? as u64)
+    let spared = db.prepare_cached(SQL)?.execute((rule, reason, ms(now)))? as u64;
+    if spared > 0 {
+        control::bump(db, FINISHED, Outcome::Spared.as_str(), spared)?;
+    }
+    Ok(spared)
 }
 
 /// Settles the job of a lead that the portal says was deleted.
@@ -141,5 +147,6 @@ fn finish(
             phase = NULL, settle_at = NULL, sent_at = NULL, unknown_before = 0
         WHERE id = ?1 AND (state = 'waiting' OR phase = 'unknown')";
     exactly_one(db.prepare_cached(SQL)?.execute((job.id, outcome, reason, ms(now)))?)?;
+    control::bump(db, FINISHED, outcome.as_str(), 1)?;
     settle_copy(db, job.lead_id, job.id, outcome, now)
 }

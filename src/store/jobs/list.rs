@@ -13,8 +13,8 @@ use crate::store::columns::{at, at_opt, count_of, from_ms, ms, unsigned};
 use crate::store::control;
 use crate::store::ids::{ClaimId, JobId};
 
-/// The counter of finished jobs whose rows were pruned, by outcome.
-pub(in crate::store) const PRUNED: &str = "jobs_pruned";
+/// The counter of finished jobs by outcome, those included whose rows were pruned.
+pub(super) const FINISHED: &str = "jobs_finished";
 
 /// The job of that id.
 pub fn get(db: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
@@ -132,17 +132,11 @@ impl JobCounts {
 
 /// How many jobs there are.
 pub fn counts(db: &Connection) -> rusqlite::Result<JobCounts> {
-    const FINISHED: &str = "SELECT outcome, count(*) FROM jobs WHERE state = 'done' GROUP BY outcome";
     let first = count_of(db, "SELECT count(*) FROM jobs WHERE state = 'waiting' AND unknown_before = 0", [])?;
     let again = count_of(db, "SELECT count(*) FROM jobs WHERE state = 'waiting' AND unknown_before = 1", [])?;
     let running = count_of(db, "SELECT count(*) FROM jobs WHERE state = 'running'", [])?;
     let mut counts = JobCounts { waiting: first + again, running, ..JobCounts::default() };
-    let mut statement = db.prepare_cached(FINISHED)?;
-    for row in statement.query_map([], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))? {
-        let (outcome, count) = row?;
-        counts.add(outcome, count);
-    }
-    for (word, count) in control::counters(db, PRUNED)? {
+    for (word, count) in control::counters(db, FINISHED)? {
         if let Some(outcome) = Outcome::parse(&word) {
             counts.add(outcome, count);
         }

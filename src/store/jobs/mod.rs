@@ -30,7 +30,6 @@ pub use progress::{RuleProgress, progress_of_rule, used_today};
 pub use settle::{Settled, abandon_claim, mark_sent, settle};
 
 pub(super) use claim::release_all_claimed;
-pub(super) use list::PRUNED;
 pub(super) use settle::sent_to_unknown;
 
 pub use super::copies::CopyToKeep;

@@ -1,13 +1,17 @@
 //! What happens to claimed jobs: sent, then settled. A change under an old claim changes nothing and is reported.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::claim::release_claim;
 use super::job::Phase;
+use super::list::FINISHED;
 use crate::core::lead::LeadId;
 use crate::core::outcome::{Change, Outcome, PORTAL_MAY_STILL_WORK};
 use crate::store::columns::{from_ms, ms};
+use crate::store::control;
 use crate::store::copies::{self, CopyToKeep};
 use crate::store::ids::{ClaimId, JobId};
 
@@ -82,14 +86,21 @@ pub fn settle(
     now: Timestamp,
 ) -> rusqlite::Result<Settled> {
     let mut settled = Settled::default();
+    let mut finished: BTreeMap<&str, u64> = BTreeMap::new();
     for (job, change) in changes {
         match held(db, claim, *job)? {
             Some(held) => {
                 settle_one(db, claim, *job, &held, change, now)?;
                 settled.changed += 1;
+                if let Change::Finish { outcome, .. } = change {
+                    *finished.entry(outcome.as_str()).or_default() += 1;
+                }
             }
             None => settled.stale.push(*job),
         }
+    }
+    for (outcome, jobs) in finished {
+        control::bump(db, FINISHED, outcome, jobs)?;
     }
     Ok(settled)
 }
