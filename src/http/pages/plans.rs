@@ -219,7 +219,6 @@ fn breakdown(title: &'static str, bars: Vec<Bar>, names: &BTreeMap<String, Strin
     let named = |bar: Bar| {
         let name = match names.get(&bar.name) {
             Some(name) => format!("{} ({name})", bar.name),
-            None if bar.name.is_empty() => "(empty)".to_owned(),
             None => bar.name,
         };
         Bar { name, ..bar }
@@ -243,9 +242,9 @@ mod tests {
         assert_eq!(bars.iter().map(|bar| bar.count).sum::<u64>(), 210);
         assert_eq!(largest((0..13).map(|n| (n.to_string(), 1)).collect()).len(), BARS + 1);
         let names = BTreeMap::from([("A".to_owned(), "Alpha".to_owned())]);
-        let few = BTreeMap::from([("A".to_owned(), 3), (String::new(), 5)]);
+        let few = BTreeMap::from([("A".to_owned(), 3), ("B".to_owned(), 5)]);
         let told = breakdown("", largest(few), &names);
         let words: Vec<&str> = told.bars.iter().map(|bar| bar.name.as_str()).collect();
-        assert_eq!((words, told.most), (vec!["(empty)", "A (Alpha)"], 5));
+        assert_eq!((words, told.most), (vec!["B", "A (Alpha)"], 5));
     }
 }
