@@ -65,6 +65,8 @@ pub enum Command {
     Test(TestArgs),
     /// Report what each rule would delete now; deletes nothing and enqueues nothing
     Plan(PlanArgs),
+    /// Show what each rule would delete on each of the next days, from the leads as they are now; deletes nothing
+    Simulate(SimulateArgs),
     /// Explain one lead: every rule, condition by condition, its protections, jobs and history
     Explain(ExplainArgs),
     /// Evaluate a rule now and enqueue what it selects
@@ -282,6 +284,22 @@ pub struct PlanArgs {
     /// Print the selected leads as CSV, a line each: rule, id, stage, created, responsible
     #[arg(long, conflicts_with = "json")]
     pub csv: bool,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The rule; all rules if left out
+    pub rule: Option<String>,
+    /// From when on: a date (its midnight in each rule's zone), or a time with offset (RFC 3339) [default: now]
+    #[arg(long, value_name = "DATE")]
+    pub at: Option<String>,
+    /// How many days, the first included
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=366))]
+    pub days: u16,
     #[command(flatten)]
     /// Output.
     pub json: JsonArgs,

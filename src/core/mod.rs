@@ -21,6 +21,7 @@ pub mod plan_diff;
 pub mod retry;
 pub mod rule;
 pub mod schedule;
+pub mod simulate;
 pub mod spots;
 pub mod trace;
 pub mod truth;

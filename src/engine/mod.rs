@@ -26,6 +26,7 @@ pub mod reload;
 pub mod restore;
 pub mod scheduler;
 mod settle;
+pub mod simulate;
 pub mod survey;
 mod unchecked;
 

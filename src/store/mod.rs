@@ -16,6 +16,7 @@ pub mod copies;
 mod disk;
 mod error;
 pub mod events;
+pub mod forecast;
 mod ids;
 pub mod jobs;
 mod lock;

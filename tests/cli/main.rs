@@ -27,6 +27,7 @@ mod rules;
 mod secrets;
 mod service;
 mod settings;
+mod simulate;
 mod stop;
 mod trust;
 mod undo;

@@ -17,6 +17,7 @@ mod chaos;
 mod crashes;
 mod events;
 mod faults;
+mod forecast;
 mod keeping;
 mod limits;
 mod selecting;
