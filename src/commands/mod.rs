@@ -26,6 +26,7 @@ mod simulate;
 mod status;
 mod test;
 mod tokens;
+mod turns;
 mod vet;
 mod words;
 mod workshop;
