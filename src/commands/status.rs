@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::engine::remedy_of;
 use crate::rules;
 use crate::settings::Settings;
-use crate::store::control::{self, PortalStop, UncheckedRules};
+use crate::store::control::{self, FailedReload, PortalStop, UncheckedRules};
 use crate::store::runs::{self, RunState};
 use crate::store::{Disk, Room, events, jobs};
 
@@ -25,6 +25,7 @@ struct Status {
     held_runs: Vec<i64>,
     capped: Vec<CappedRule>,
     unchecked: UncheckedRules,
+    reload_failed: Option<FailedReload>,
     next_due: Option<Timestamp>,
     silent_since: Option<Timestamp>,
     disk: Option<DiskSpace>,
@@ -54,6 +55,9 @@ struct Service {
 
 /// How many runs are looked at for held ones; a rule has at most one, and expires after a day.
 const RUNS_LOOKED_AT: u32 = 1000;
+
+/// How many problems of a failed reload are shown; `check` shows all of them whole.
+const PROBLEMS_SHOWN: usize = 5;
 
 /// Prints what waits, what was done, and what stops the work.
 pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
@@ -105,6 +109,7 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
                 held_runs: held,
                 capped,
                 unchecked: control::unchecked(db)?,
+                reload_failed: control::failed_reload(db)?,
                 next_due: jobs::next_due(db)?,
                 silent_since: control::silent_since(db)?,
                 disk,
@@ -146,6 +151,22 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         out.say(format!("NOT CHECKED against the portal, so they neither run nor delete: {names}"))?;
         for why in &status.unchecked.why {
             out.say(format!("  {why}"))?;
+        }
+    }
+    if let Some(failed) = &status.reload_failed {
+        out.say(format!(
+            "RULES: the reload of {} failed, the old ones stay in force:",
+            zones.local(failed.at)
+        ))?;
+        for problem in failed.problems.iter().take(PROBLEMS_SHOWN) {
+            out.say(format!("  {}", problem.lines().next().unwrap_or_default()))?;
+        }
+        if failed.problems.len() > PROBLEMS_SHOWN {
+            out.say(format!(
+                "  and {} more: {}",
+                failed.problems.len() - PROBLEMS_SHOWN,
+                command(settings, "check")
+            ))?;
         }
     }
     if let Some(problem) = status.disk.as_ref().and_then(|disk| disk.problem.as_ref()) {
