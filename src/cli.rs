@@ -83,7 +83,7 @@ pub enum Command {
     Cancel(JobArgs),
     /// Create deleted leads again from their copies; the portal's recycle bin keeps more, so look there first
     Restore(RestoreArgs),
-    /// Write every finished job, oldest first: rule, run, times, attempts, outcome, reason
+    /// Write every finished job, oldest first: rule, run, times, attempts, outcome, reason; or every run (--runs)
     Export(ExportArgs),
     /// Stop deleting, within a second and across restarts, until `resume`
     Pause(JsonArgs),
@@ -426,7 +426,11 @@ pub struct ExportArgs {
     /// As one JSON object a line
     #[arg(long, visible_alias = "json")]
     pub jsonl: bool,
-    /// Only jobs that ended from then on: a date, a time with offset (RFC 3339), or an age (24h, 7d)
+    /// The runs instead of the jobs: rule and its text, numbers, what held it, and when it was approved, superseded or
+    /// expired
+    #[arg(long)]
+    pub runs: bool,
+    /// Only jobs that ended from then on, or runs that began then: a date, a time with offset (RFC 3339), or an age (24h, 7d)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
 }

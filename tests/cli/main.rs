@@ -17,6 +17,7 @@ mod http;
 mod init;
 mod killed;
 mod listeners;
+mod log;
 mod orders;
 mod output;
 mod plan_and_run;
