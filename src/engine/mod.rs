@@ -28,6 +28,7 @@ pub mod scheduler;
 mod settle;
 pub mod simulate;
 pub mod survey;
+mod sweep;
 mod unchecked;
 
 use std::collections::VecDeque;

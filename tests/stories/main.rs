@@ -20,6 +20,8 @@ mod faults;
 mod forecast;
 mod keeping;
 mod limits;
+#[path = "../../examples/simulate/sim/listener.rs"]
+mod listener;
 mod selecting;
 mod stops;
 mod unchecked;
