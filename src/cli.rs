@@ -65,6 +65,8 @@ pub enum Command {
     Test(TestArgs),
     /// Report what each rule would delete now; deletes nothing and enqueues nothing
     Plan(PlanArgs),
+    /// Show what each rule would delete on each of the next days, from the leads as they are now; deletes nothing
+    Simulate(SimulateArgs),
     /// Explain one lead: every rule, condition by condition, its protections, jobs and history
     Explain(ExplainArgs),
     /// Evaluate a rule now and enqueue what it selects
@@ -81,7 +83,7 @@ pub enum Command {
     Cancel(JobArgs),
     /// Create deleted leads again from their copies; the portal's recycle bin keeps more, so look there first
     Restore(RestoreArgs),
-    /// Write every finished job, oldest first: rule, run, times, attempts, outcome, reason
+    /// Write every finished job, oldest first: rule, run, times, attempts, outcome, reason; or every run (--runs)
     Export(ExportArgs),
     /// Stop deleting, within a second and across restarts, until `resume`
     Pause(JsonArgs),
@@ -287,6 +289,22 @@ pub struct PlanArgs {
     pub json: JsonArgs,
 }
 
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// The rule; all rules if left out
+    pub rule: Option<String>,
+    /// From when on: a date (its midnight in each rule's zone), or a time with offset (RFC 3339) [default: now]
+    #[arg(long, value_name = "DATE")]
+    pub at: Option<String>,
+    /// How many days, the first included
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u16).range(1..=366))]
+    pub days: u16,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
+}
+
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -408,7 +426,11 @@ pub struct ExportArgs {
     /// As one JSON object a line
     #[arg(long, visible_alias = "json")]
     pub jsonl: bool,
-    /// Only jobs that ended from then on: a date, a time with offset (RFC 3339), or an age (24h, 7d)
+    /// The runs instead of the jobs: rule and its text, numbers, what held it, and when it was approved, superseded or
+    /// expired
+    #[arg(long)]
+    pub runs: bool,
+    /// Only jobs that ended from then on, or runs that began then: a date, a time with offset (RFC 3339), or an age (24h, 7d)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
 }

@@ -5,12 +5,12 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::print::{Out, complain};
+use super::turns::Turns;
 use super::workshop;
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::clock::Clock;
 use crate::core::rule::{KeepCopy, Protection, Rule, RuleSet};
 use crate::engine::online::{self, Finding};
-use crate::metrics::Metrics;
 use crate::rules::{self, Diagnostic};
 use crate::settings::{Flags, Need, Settings};
 
@@ -191,8 +191,9 @@ fn hints(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Fai
 }
 
 async fn online_checks(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Failure> {
-    let portal = workshop::portal(settings, rules, None, &Metrics::new()).await?;
-    let said = online::check(&portal, rules).await;
+    let turns = Turns::of(settings, rules).await?;
+    let said = online::check(&turns.portal, rules).await;
+    turns.over().await?;
     for finding in &said.findings {
         let Finding { severity, code, written, message, help, .. } = finding;
         let told = Told {

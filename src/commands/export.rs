@@ -1,4 +1,8 @@
-//! `export`: the audit. Every finished job, oldest first, a page at a time: memory does not grow with the history.
+//! `export`: the audit. Every finished job, or every run, oldest first, a page at a time: memory does not grow with the
+//! history.
+
+use jiff::Timestamp;
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::print::{Out, Sheet};
@@ -8,12 +12,13 @@ use crate::cli::ExportArgs;
 use crate::clock::Clock;
 use crate::settings::Settings;
 use crate::store::audit::{self, Line};
-use crate::store::{JobId, RunId};
+use crate::store::runs::{self, Run};
+use crate::store::{JobId, RunId, Store};
 
 /// Rows fetched at a time: a reader that is open for long keeps the database's log from being emptied.
 const PAGE: u32 = 1000;
 
-const COLUMNS: &[&str] = &[
+const JOB_COLUMNS: &[&str] = &[
     "id",
     "lead_id",
     "rule",
@@ -32,7 +37,41 @@ const COLUMNS: &[&str] = &[
     "restored_as",
 ];
 
-/// Writes every finished job.
+const RUN_COLUMNS: &[&str] = &[
+    "id",
+    "rule",
+    "trigger",
+    "mode",
+    "state",
+    "matched",
+    "protected",
+    "undecidable",
+    "left_out",
+    "already_waiting",
+    "would_enqueue",
+    "enqueued",
+    "started_at",
+    "held_at",
+    "held_reason",
+    "approved_at",
+    "finished_at",
+    "error",
+    "rule_text",
+];
+
+/// A run as the audit tells it: the object of `runs --json` with what it leaves out.
+#[derive(Serialize)]
+struct RunLine<'a> {
+    #[serde(flatten)]
+    run: &'a Run,
+    left_out: u64,
+    held_at: Option<Timestamp>,
+    held_reason: Option<&'a str>,
+    approved_at: Option<Timestamp>,
+    rule_text: &'a str,
+}
+
+/// Writes every finished job, or every run.
 pub(super) async fn export(settings: &Settings, args: &ExportArgs) -> Result<(), Failure> {
     let since = match &args.since {
         Some(text) => Some(moment(text, &Zones::read(settings), None, Clock::System.now())?),
@@ -40,28 +79,74 @@ pub(super) async fn export(settings: &Settings, args: &ExportArgs) -> Result<(),
     };
     let out = Out::new(args.jsonl);
     let store = open_store(&settings.db, false)?;
-    let mut sheet = if args.csv { Some(Sheet::new(COLUMNS)?) } else { None };
-    let mut after = JobId(0);
-    loop {
-        let page = store.read(move |db| audit::page(db, after, since, PAGE)).await?;
-        for line in &page.lines {
-            match &mut sheet {
-                Some(sheet) => row(sheet, line)?,
-                None => out.object(line)?,
-            }
-        }
-        match page.next {
-            Some(next) => after = next,
-            None => break,
-        }
+    let columns = if args.runs { RUN_COLUMNS } else { JOB_COLUMNS };
+    let mut sheet = if args.csv { Some(Sheet::new(columns)?) } else { None };
+    match args.runs {
+        true => all_runs(&store, since, &mut sheet, out).await?,
+        false => all_jobs(&store, since, &mut sheet, out).await?,
     }
     store.close().await;
     Ok(())
 }
 
-fn row(sheet: &mut Sheet, line: &Line) -> Result<(), Failure> {
+async fn all_jobs(
+    store: &Store,
+    since: Option<Timestamp>,
+    sheet: &mut Option<Sheet>,
+    out: Out,
+) -> Result<(), Failure> {
+    let mut after = JobId(0);
+    loop {
+        let page = store.read(move |db| audit::page(db, after, since, PAGE)).await?;
+        for line in &page.lines {
+            match sheet {
+                Some(sheet) => job_row(sheet, line)?,
+                None => out.object(line)?,
+            }
+        }
+        match page.next {
+            Some(next) => after = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn all_runs(
+    store: &Store,
+    since: Option<Timestamp>,
+    sheet: &mut Option<Sheet>,
+    out: Out,
+) -> Result<(), Failure> {
+    let mut after = RunId(0);
+    loop {
+        let (page, next) = store.read(move |db| runs::page(db, after, since, PAGE)).await?;
+        for run in &page {
+            let line = RunLine {
+                run,
+                left_out: run.left_out,
+                held_at: run.held_at,
+                held_reason: run.held_reason.as_deref(),
+                approved_at: run.approved_at,
+                rule_text: &run.rule_text,
+            };
+            match sheet {
+                Some(sheet) => run_row(sheet, &line)?,
+                None => out.object(&line)?,
+            }
+        }
+        match next {
+            Some(next) => after = next,
+            None => return Ok(()),
+        }
+    }
+}
+
+fn time(at: Option<Timestamp>) -> String {
+    at.map(|at| at.to_string()).unwrap_or_default()
+}
+
+fn job_row(sheet: &mut Sheet, line: &Line) -> Result<(), Failure> {
     let number = |value: Option<i64>| value.map(|value| value.to_string()).unwrap_or_default();
-    let time = |at: Option<jiff::Timestamp>| at.map(|at| at.to_string()).unwrap_or_default();
     let JobId(id) = line.id;
     let RunId(run) = line.run_id;
     let cells = [
@@ -82,6 +167,37 @@ fn row(sheet: &mut Sheet, line: &Line) -> Result<(), Failure> {
         line.last_error.clone().unwrap_or_default(),
         number(line.restored_as.map(i64::from)),
     ];
+    row(sheet, &cells)
+}
+
+fn run_row(sheet: &mut Sheet, line: &RunLine<'_>) -> Result<(), Failure> {
+    let run = line.run;
+    let RunId(id) = run.id;
+    let cells = [
+        id.to_string(),
+        run.rule.clone(),
+        run.trigger.as_str().to_owned(),
+        run.mode.as_str().to_owned(),
+        run.state.as_str().to_owned(),
+        run.matched.to_string(),
+        run.protected.to_string(),
+        run.undecidable.to_string(),
+        line.left_out.to_string(),
+        run.already_waiting.to_string(),
+        run.would_enqueue.to_string(),
+        run.enqueued.to_string(),
+        time(Some(run.started_at)),
+        time(line.held_at),
+        line.held_reason.unwrap_or_default().to_owned(),
+        time(line.approved_at),
+        time(run.finished_at),
+        run.error.clone().unwrap_or_default(),
+        line.rule_text.to_owned(),
+    ];
+    row(sheet, &cells)
+}
+
+fn row(sheet: &mut Sheet, cells: &[String]) -> Result<(), Failure> {
     let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
     sheet.row(&cells)
 }

@@ -21,9 +21,11 @@ mod runs;
 mod sandbox;
 mod schema;
 mod serve;
+mod simulate;
 mod status;
 mod test;
 mod tokens;
+mod turns;
 mod vet;
 mod words;
 mod workshop;
@@ -106,6 +108,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Check(args) => check::check(&flags, &args).await,
         Command::Test(args) => test::test(&quiet(Need::NoPortal)?, flags.rules.is_some(), &args),
         Command::Plan(args) => plan::plan(&quiet(Need::Portal)?, &args).await,
+        Command::Simulate(args) => simulate::simulate(&quiet(Need::Portal)?, &args).await,
         Command::Explain(args) => explain::explain(&quiet(Need::Portal)?, &args).await,
         Command::Run(args) => run::run(&quiet(Need::Portal)?, &args).await,
         Command::Runs(args) => runs::list(&quiet(Need::NoPortal)?, &args).await,

@@ -12,6 +12,7 @@ use crate::http::notify;
 use crate::http::reload::Reload;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
+use crate::store::control;
 
 /// Who waits for a reload at the same time: more than people are in front of one service.
 const WAITING: usize = 8;
@@ -62,6 +63,7 @@ impl Reloading<'_> {
             };
             notify::reloading();
             let outcome = self.reload().await;
+            record(self.engine, outcome.as_ref().err().map(Vec::as_slice).unwrap_or_default()).await;
             match &outcome {
                 Ok(rules) => {
                     self.metrics.reload(true);
@@ -95,5 +97,14 @@ impl Reloading<'_> {
         };
         replaced.map_err(|error| vec![format!("{error}")])?;
         Ok(count)
+    }
+}
+
+/// Records what came of taking rules into force, for `status`; no problem: they are in force.
+pub(super) async fn record(engine: &Engine, problems: &[String]) {
+    let (problems, now) = (problems.to_vec(), engine.context().clock.now());
+    let stored = engine.context().store.write(move |db| control::set_failed_reload(db, &problems, now)).await;
+    if let Err(error) = stored {
+        error!(%error, "could not record what came of the rules");
     }
 }

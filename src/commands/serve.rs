@@ -104,6 +104,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
         None => Engine::start(parts, rules).await?,
         Some(why) => Engine::start_unchecked(parts, rules, why).await?,
     };
+    reload::record(&engine, &[]).await;
     health.set_unchecked(engine.context().unchecked_changes());
     health.set_room(engine.context().room_changes());
     if settings.silence_alarm.is_some() && !listens {

@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::engine::{remedy_of, silence};
 use crate::rules;
 use crate::settings::Settings;
-use crate::store::control::{self, PortalStop, UncheckedRules};
+use crate::store::control::{self, FailedReload, PortalStop, UncheckedRules};
 use crate::store::runs;
 use crate::store::{Disk, Room, events, jobs};
 
@@ -25,6 +25,7 @@ struct Status {
     held_runs: Vec<i64>,
     capped: Vec<CappedRule>,
     unchecked: UncheckedRules,
+    reload_failed: Option<FailedReload>,
     next_due: Option<Timestamp>,
     silent_since: Option<Timestamp>,
     disk: Option<DiskSpace>,
@@ -51,6 +52,9 @@ struct Service {
     pid: Option<u32>,
     last_heartbeat: Option<Timestamp>,
 }
+
+/// How many problems of a failed reload are shown; `check` shows all of them whole.
+const PROBLEMS_SHOWN: usize = 5;
 
 /// Prints what waits, what was done, and what stops the work.
 pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
@@ -97,6 +101,7 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
                 held_runs: held,
                 capped,
                 unchecked: control::unchecked(db)?,
+                reload_failed: control::failed_reload(db)?,
                 next_due: jobs::next_due(db)?,
                 silent_since: control::silent_since(db)?,
                 disk,
@@ -138,6 +143,22 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
         out.say(format!("NOT CHECKED against the portal, so they neither run nor delete: {names}"))?;
         for why in &status.unchecked.why {
             out.say(format!("  {why}"))?;
+        }
+    }
+    if let Some(failed) = &status.reload_failed {
+        out.say(format!(
+            "RULES: the reload of {} failed, the old ones stay in force:",
+            zones.local(failed.at)
+        ))?;
+        for problem in failed.problems.iter().take(PROBLEMS_SHOWN) {
+            out.say(format!("  {}", problem.lines().next().unwrap_or_default()))?;
+        }
+        if failed.problems.len() > PROBLEMS_SHOWN {
+            out.say(format!(
+                "  and {} more: {}",
+                failed.problems.len() - PROBLEMS_SHOWN,
+                command(settings, "check")
+            ))?;
         }
     }
     if let Some(problem) = status.disk.as_ref().and_then(|disk| disk.problem.as_ref()) {

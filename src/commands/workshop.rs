@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::core::rule::{Rule, RuleSet};
 use crate::engine::{Context, Engine, EngineError, Parts, online, pace};
 use crate::metrics::Metrics;
-use crate::portal::{Access, Observer, Portal, PortalOptions};
+use crate::portal::{Access, Observer, Places, Portal, PortalOptions, Transport};
 use crate::rules;
 use crate::settings::{Flags, LogFormat, Need, Settings, Source};
 use crate::store::{Lock, LockError, OpenError, OpenOptions, Store, Threads};
@@ -130,7 +130,7 @@ pub(super) async fn observed_portal(
     also: Observer,
 ) -> Result<Portal, Failure> {
     let access = access(settings, store)?;
-    let transport = Portal::http().map_err(|error| Failure::Failed(anyhow::Error::new(error)))?;
+    let transport = transport()?;
     let counted = counting(metrics.clone());
     let observer: Observer = Arc::new(move |call| {
         counted(call);
@@ -148,6 +148,27 @@ pub(super) async fn observed_portal(
         pace::keep(store, &portal, Clock::System.now()).await?;
     }
     Ok(portal)
+}
+
+/// The portal's client beside a service that keeps the pace: it takes a place there before each request.
+pub(super) fn portal_beside(
+    settings: &Settings,
+    rules: &RuleSet,
+    metrics: &Metrics,
+    places: Places,
+) -> Result<Portal, Failure> {
+    let options = PortalOptions {
+        access: access(settings, None)?,
+        limits: rules.portal,
+        clock: Clock::System,
+        observer: Some(counting(metrics.clone())),
+        pace: None,
+    };
+    Ok(Portal::beside(transport()?, options, places))
+}
+
+fn transport() -> Result<Transport, Failure> {
+    Portal::http().map_err(|error| Failure::Failed(anyhow::Error::new(error)))
 }
 
 /// How the portal knows us. A local application's tokens are kept in the database even by a command that needs it for

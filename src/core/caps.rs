@@ -4,6 +4,7 @@
 //! leads do not count, since nothing can happen to them; otherwise ten thousand protected leads would force a cap so
 //! high that it protects nothing.
 
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use super::rule::Limits;
@@ -88,6 +89,11 @@ impl std::fmt::Display for HoldReason {
     }
 }
 
+/// How long a held run can be approved, and its rule's scheduled runs are skipped meanwhile; its matches are older than
+/// any list should be trusted after that.
+pub const HELD_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// The window of `deletes_per_day`.
+pub const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// Below this many leads a share of all leads says nothing: 30 of 100 is a normal night of a young portal.
 pub const PERCENT_FROM: u64 = 50;
 /// Fewer undecidable leads never hold a run: some leads lack a field in every portal.

@@ -121,6 +121,20 @@ pub enum Test {
 }
 
 impl Test {
+    /// The texts of `eq`, `in` and their negations, in the order written; none of any other test.
+    pub fn texts(&self) -> &[Text] {
+        match self {
+            Test::TextIn { values, .. } => values,
+            Test::Contains(_)
+            | Test::StartsWith(_)
+            | Test::NumberIn { .. }
+            | Test::NumberOrder { .. }
+            | Test::TimeOrder { .. }
+            | Test::Flag(_)
+            | Test::Empty(_) => &[],
+        }
+    }
+
     /// Judges a field's value; `None` is a key that the reply did not have, which is undecidable for every test.
     /// `now` is what "the future" is measured by.
     pub fn judge(&self, value: Option<&Value>, now: Timestamp) -> Truth {

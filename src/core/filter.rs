@@ -14,8 +14,9 @@ use super::compare::{Order, Test};
 use super::condition::{Condition, Judged};
 use super::decide::whole_seconds;
 use super::field::{FieldKind, FieldName};
-use super::lead::Lead;
+use super::lead::{Lead, read_time};
 use super::rule::Rule;
+use super::truth::Truth;
 
 /// What to send, and what its answer is held to.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +25,8 @@ pub struct ServerFilter {
     pub json: Map<String, Value>,
     /// The conditions sent whose contradiction proves that the filter was not honoured.
     witnesses: Vec<Condition>,
+    /// Every condition that was sent.
+    sent: Vec<Condition>,
     now: Timestamp,
 }
 
@@ -61,7 +64,7 @@ const SENDABLE: &[&str] = &[
 /// The filter of a rule at the moment `now`.
 pub fn server_filter(rule: &Rule, now: Timestamp) -> ServerFilter {
     let now = whole_seconds(now);
-    let mut filter = ServerFilter { json: Map::new(), witnesses: Vec::new(), now };
+    let mut filter = ServerFilter { json: Map::new(), witnesses: Vec::new(), sent: Vec::new(), now };
     add(&mut filter, &rule.selection);
     filter
 }
@@ -84,6 +87,7 @@ fn add(filter: &mut ServerFilter, condition: &Condition) {
         return;
     }
     filter.json.insert(key, value);
+    filter.sent.push(condition.clone());
     if condition.fields().iter().all(|field| field.kind().compares_exactly()) {
         filter.witnesses.push(condition.clone());
     }
@@ -174,5 +178,32 @@ impl ServerFilter {
             .iter()
             .find(|witness| witness.judge(lead, self.now).is_no())
             .and_then(|witness| witness.deciding(lead, self.now).into_iter().next())
+    }
+    /// Whether the portal's list for this filter has the lead, as far as we know the portal: a field that is null passes
+    /// `ne` and `not_in` only.
+    pub fn would_return(&self, lead: &Lead) -> bool {
+        self.sent.iter().all(|condition| match condition.judge(lead, self.now) {
+            Truth::Yes => true,
+            Truth::No => false,
+            Truth::Undecidable => passes_unjudged(condition, lead),
+        })
+    }
+}
+
+/// What the portal says of a value that we can't judge by a condition that was sent.
+fn passes_unjudged(condition: &Condition, lead: &Lead) -> bool {
+    match condition {
+        Condition::Field { test: Test::TextIn { negated, .. } | Test::NumberIn { negated, .. }, .. } => {
+            *negated
+        }
+        // A date in the future: the portal compares it as any other.
+        Condition::Field { field, test: Test::TimeOrder { order: Order::Gt | Order::Gte, .. } } => {
+            lead.get(field.as_str()).and_then(read_time).is_some()
+        }
+        Condition::Field { .. }
+        | Condition::OlderThan { .. }
+        | Condition::All(_)
+        | Condition::Any(_)
+        | Condition::Not(_) => false,
     }
 }

@@ -23,6 +23,7 @@ pub mod rule;
 pub mod schedule;
 pub mod sentence;
 pub mod sheet;
+pub mod simulate;
 pub mod spots;
 pub mod trace;
 pub mod truth;

@@ -213,17 +213,7 @@ fn names(field: &FieldName, test: &Test, lead: &Lead, known: &Names) -> BTreeMap
         let named = |id: i64| Some((id.to_string(), known.users.get(&id)?.clone()));
         return users(field, test, lead).into_iter().filter_map(named).collect();
     }
-    let wanted: &[Text] = match test {
-        Test::TextIn { values, .. } => values,
-        Test::Contains(_)
-        | Test::StartsWith(_)
-        | Test::NumberIn { .. }
-        | Test::NumberOrder { .. }
-        | Test::TimeOrder { .. }
-        | Test::Flag(_)
-        | Test::Empty(_) => &[],
-    };
-    let codes = wanted.iter().map(Text::as_str).chain(lead.get(STAGE).and_then(Value::as_str));
+    let codes = test.texts().iter().map(Text::as_str).chain(lead.get(STAGE).and_then(Value::as_str));
     codes
         .filter_map(|code| known.stages.iter().find(|(known, _)| known.eq_ignore_ascii_case(code)))
         .map(|(code, name)| (code.clone(), name.clone()))

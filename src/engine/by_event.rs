@@ -1,9 +1,10 @@
 //! Runs by event: leads that a rule selected among those whose events came in are enqueued, or held past a cap.
 
 use jiff::{SignedDuration, Timestamp};
+use tracing::Instrument;
 
 use super::context::{Context, EngineError};
-use super::evaluator::{finished, held_run};
+use super::evaluator::{finished, held_run, span_of};
 use crate::core::caps::{self, Cap, MatchSet};
 use crate::core::lead::LeadId;
 use crate::core::rule::{Mode, Rule};
@@ -115,5 +116,5 @@ pub(super) async fn enqueue_by_event(
         })
         .await?;
     ctx.metrics.rule_ran(rule.name.as_str(), now);
-    finished(ctx, run).await.map(|_| ())
+    finished(ctx, run).instrument(span_of(rule, run)).await.map(|_| ())
 }

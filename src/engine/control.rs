@@ -19,6 +19,7 @@ use super::pace::PaceKeeper;
 use super::plan;
 use super::pulse::Part;
 use super::restore;
+use super::simulate;
 use crate::core::age::Age;
 use crate::core::lead::LeadId;
 use crate::core::rule::RuleSet;
@@ -203,6 +204,8 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
         "plan" => plan_rule(&ctx.hurried(), &rules, &request).await,
         "restore" => restore_leads(&ctx.hurried(), &rules, &request).await,
         "explain" => explain_lead(&ctx.hurried(), &rules, &request.args_json).await,
+        "simulate" => simulate_days(&ctx.hurried(), &rules, &request.args_json).await,
+        "place" => Ok(take_place(&ctx).await),
         other => Err(format!("this service does not know the request `{other}`")),
     };
     let id = request.id;
@@ -226,7 +229,16 @@ fn argument(args: &str) -> Result<Value, String> {
 
 fn named_rule<'a>(rules: &'a RuleSet, args: &str) -> Result<&'a crate::core::rule::Rule, String> {
     let args = argument(args)?;
-    let name = args.get("rule").and_then(Value::as_str).unwrap_or_default();
+    let text = |key: &str| args.get(key).and_then(Value::as_str);
+    same_rule(rules, text("rule").unwrap_or_default(), text("text"))
+}
+
+/// The rule of that name, if it is the one that the command has read.
+fn same_rule<'a>(
+    rules: &'a RuleSet,
+    name: &str,
+    in_file: Option<&str>,
+) -> Result<&'a crate::core::rule::Rule, String> {
     let rule = rules.rule(name).ok_or_else(|| {
         let names: Vec<&str> = rules.rules.iter().map(|rule| rule.name.as_str()).collect();
         format!(
@@ -236,7 +248,6 @@ fn named_rule<'a>(rules: &'a RuleSet, args: &str) -> Result<&'a crate::core::rul
         )
     })?;
     // What a person sees in the file and what the service does must be the same rule.
-    let in_file = args.get("text").and_then(serde_json::Value::as_str);
     if in_file.is_some_and(|text| text != rule.text()) {
         return Err(format!(
             "rule `{name}` in the file is not the one that the running service has loaded: reload the service first, \
@@ -279,6 +290,26 @@ async fn plan_rule(ctx: &Context, rules: &RuleSet, request: &Request) -> Result<
     match report {
         Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn simulate_days(ctx: &Context, rules: &Arc<RuleSet>, args: &str) -> Result<Value, String> {
+    let asked: simulate::Asked = serde_json::from_str(args).map_err(|error| error.to_string())?;
+    for (name, text) in &asked.rules {
+        same_rule(rules, name, Some(text))?;
+    }
+    match simulate::simulate(ctx, rules, asked.window, |_| ()).await {
+        Ok(report) => serde_json::to_value(&report).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A place in the bucket for a command that sends its requests itself.
+async fn take_place(ctx: &Context) -> Value {
+    tokio::select! {
+        biased;
+        () = ctx.portal.place() => json!({}),
+        () = ctx.stop.cancelled() => json!({}),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
-use tracing::{info, warn};
+use tracing::{Instrument, Span, error_span, info, warn};
 
 use super::context::{Context, EngineError, Evaluating};
 use super::survey::{Kept, Survey, survey};
@@ -66,6 +66,23 @@ pub(super) async fn evaluate_marked(
         return Ok(Evaluated::SkippedHeld(held.id));
     }
     let run = start(ctx, rule, trigger, now).await?;
+    evaluate_run(ctx, rules, rule, run, now).instrument(span_of(rule, run)).await
+}
+
+/// What every line of the log about a run carries: the ids that lead to its page. Where only errors are logged it is
+/// still there.
+pub(super) fn span_of(rule: &Rule, run: RunId) -> Span {
+    error_span!("run", rule = rule.name.as_str(), run_id = run.0)
+}
+
+async fn evaluate_run(
+    ctx: &Context,
+    rules: &RuleSet,
+    rule: &Rule,
+    run: RunId,
+    now: Timestamp,
+) -> Result<Evaluated, EngineError> {
+    let name = rule.name.to_string();
     let surveyed =
         survey(ctx, rules, rule, now, 0, |kept, _| spare_kept(ctx.clone(), name.clone(), kept)).await;
     let ended = match surveyed {
@@ -90,18 +107,22 @@ pub(super) async fn held_run(ctx: &Context, rule: &str) -> Result<Option<Run>, E
 pub(super) async fn finished(ctx: &Context, run: RunId) -> Result<Evaluated, EngineError> {
     let run = ctx.store.read(move |db| runs::get(db, run)).await?.ok_or(EngineError::Stopping)?;
     match run.state {
-        RunState::Failed => warn!(
-            run = %run.id, rule = run.rule, error = run.error.as_deref().unwrap_or_default(), "run failed"
-        ),
+        RunState::Failed => warn!(error = run.error.as_deref().unwrap_or_default(), "run failed"),
         RunState::Held => warn!(
-            run = %run.id, rule = run.rule, would_enqueue = run.would_enqueue,
+            would_enqueue = run.would_enqueue,
             reason = run.held_reason.as_deref().unwrap_or_default(),
-            "run held: approve it with `b24-janitor approve {} --count {}`", run.id, run.would_enqueue
+            "run held: approve it with `b24-janitor approve {} --count {}`",
+            run.id,
+            run.would_enqueue
         ),
         RunState::Running | RunState::Planned | RunState::Enqueued => info!(
-            run = %run.id, rule = run.rule, state = run.state.as_str(), matched = run.matched,
-            protected = run.protected, undecidable = run.undecidable, already_waiting = run.already_waiting,
-            enqueued = run.enqueued, "run finished"
+            state = run.state.as_str(),
+            matched = run.matched,
+            protected = run.protected,
+            undecidable = run.undecidable,
+            already_waiting = run.already_waiting,
+            enqueued = run.enqueued,
+            "run finished"
         ),
     }
     Ok(Evaluated::Run(Box::new(run)))

@@ -18,7 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::by_event::{self, EventMatches};
 use super::context::{Context, EngineError};
-use super::evaluator::{self, Evaluated};
+use super::sweep::{Swept, start_sweep};
 use crate::core::batch_size;
 use crate::core::decide::{LastLook, Verdict, decide, last_look, whole_seconds};
 use crate::core::lead::{Lead, LeadId, read_time};
@@ -32,12 +32,9 @@ use crate::store::events::{self, PendingLead};
 use crate::store::jobs::{self, JobState, LeadGone};
 use crate::store::protections::{self, ProtectionReason};
 use crate::store::restores;
-use crate::store::runs::{RunState, Trigger};
 
 /// A lead older than this when its ADD event comes is no new lead but one restored from the recycle bin.
 const RESTORED_IF_OLDER: SignedDuration = SignedDuration::from_hours(1);
-/// A rule is swept because of a gap at most this often.
-const GAP_SWEEP_EVERY: SignedDuration = SignedDuration::from_mins(5);
 /// How long the inbox sleeps when nothing wakes it: a safety net under the change notice of the store.
 const IDLE: SignedDuration = SignedDuration::from_secs(60);
 
@@ -48,49 +45,6 @@ const CALM_LOOK: SignedDuration = SignedDuration::from_millis(200);
 const STORM_EVENTS: u64 = 20;
 /// A storm that does not end is not waited for any longer than this.
 const STORM_AT_MOST: SignedDuration = SignedDuration::from_secs(10);
-
-/// The last sweep of a rule.
-struct Sweep {
-    at: Timestamp,
-    failed: bool,
-}
-
-/// The last sweep of each rule because of a gap.
-type Swept = HashMap<String, Sweep>;
-
-/// Sweeps beside the events, one sweep at a time: a listing of a large portal takes minutes, and an event that spares a
-/// lead must not wait for it.
-async fn start_sweep(
-    ctx: &Context,
-    tasks: &TaskTracker,
-    sweeping: &Arc<AtomicBool>,
-    swept: &Arc<tokio::sync::Mutex<Swept>>,
-) -> Result<(), EngineError> {
-    if ctx.store.read(events::open_gaps).await?.is_empty() {
-        return Ok(());
-    }
-    sweeping.store(true, Ordering::SeqCst);
-    let (inner, sweeping, swept) = (ctx.clone(), Arc::clone(sweeping), Arc::clone(swept));
-    ctx.spawn(tasks, async move {
-        let mut swept = swept.lock().await;
-        if let Err(error) = sweep_gaps(&inner, &mut swept).await
-            && !matches!(error, EngineError::Stopping)
-        {
-            warn!(%error, "rules could not be swept; they are once more");
-            let at = inner.retry_at(inner.clock.now(), SWEEP_RETRIES);
-            tokio::select! {
-                biased;
-                () = inner.clock.sleep_until(at) => {}
-                () = inner.stop.cancelled() => {}
-            }
-        }
-        sweeping.store(false, Ordering::SeqCst);
-    });
-    Ok(())
-}
-
-/// The delay after a failed sweep is that after so many tries: about a minute and a half.
-const SWEEP_RETRIES: u32 = 4;
 
 /// Processes events until the service stops.
 pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
@@ -520,50 +474,5 @@ async fn spare_kept(
     for _ in 0..count {
         ctx.metrics.job_finished(Outcome::Spared.as_str());
     }
-    Ok(())
-}
-
-/// Events that were refused, or that came while the service was down, are lost: every rule with events sweeps once.
-async fn sweep_gaps(ctx: &Context, swept: &mut Swept) -> Result<(), EngineError> {
-    let gaps = ctx.store.read(events::open_gaps).await?;
-    let Some((last, opened)) = gaps.last().map(|gap| (gap.id, gap.at)) else { return Ok(()) };
-    let rules = ctx.rules();
-    let now = ctx.clock.now();
-    let listening: Vec<_> = rules.rules.iter().filter(|rule| !rule.events.is_empty()).collect();
-    let too_soon = listening.iter().any(|rule| {
-        swept.get(rule.name.as_str()).is_some_and(|swept| now.duration_since(swept.at) < GAP_SWEEP_EVERY)
-    });
-    if too_soon {
-        return Ok(());
-    }
-    let mut all = true;
-    for rule in listening {
-        if ctx.require_checked(rule.name.as_str()).is_err() {
-            all = false;
-            continue;
-        }
-        // Another rule keeps the gap open.
-        if swept.get(rule.name.as_str()).is_some_and(|swept| swept.at > opened && !swept.failed) {
-            continue;
-        }
-        info!(rule = %rule.name, "sweeping once: events may have been lost");
-        match evaluator::evaluate(ctx, &rules, rule, Trigger::Event).await {
-            Ok(Evaluated::Run(run)) => {
-                let failed = run.state == RunState::Failed;
-                swept.insert(rule.name.to_string(), Sweep { at: now, failed });
-                all &= !failed;
-            }
-            Ok(Evaluated::SkippedHeld(_)) => {
-                swept.insert(rule.name.to_string(), Sweep { at: now, failed: false });
-            }
-            // It may have begun before the gap.
-            Err(EngineError::AlreadyRunning(_) | EngineError::NotChecked { .. }) => all = false,
-            Err(error) => return Err(error),
-        }
-    }
-    if !all {
-        return Ok(());
-    }
-    ctx.store.write(move |db| events::close_gaps(db, last)).await?;
     Ok(())
 }

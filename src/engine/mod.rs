@@ -27,7 +27,9 @@ pub mod reload;
 pub mod restore;
 pub mod scheduler;
 mod settle;
+pub mod simulate;
 pub mod survey;
+mod sweep;
 mod unchecked;
 
 use std::collections::VecDeque;

@@ -271,10 +271,12 @@ impl Settling<'_> {
             .filter(|job| changes.iter().any(|(id, change)| *id == job.id && is_failure(change)))
             .map(|job| (job.id, job.lead_id))
             .collect();
-        let outcomes: Vec<(JobId, Outcome)> = changes
+        let outcomes: Vec<(&Job, Outcome)> = changes
             .iter()
             .filter_map(|(id, change)| match change {
-                Change::Finish { outcome, .. } => Some((*id, *outcome)),
+                Change::Finish { outcome, .. } => {
+                    Some((self.batch.claim.jobs.iter().find(|job| job.id == *id)?, *outcome))
+                }
                 Change::Release { .. } | Change::Unknown { .. } => None,
             })
             .collect();
@@ -295,10 +297,13 @@ impl Settling<'_> {
             .await?;
         let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
         for (job, outcome) in outcomes {
-            if !settled.stale.contains(&job) {
+            if !settled.stale.contains(&job.id) {
                 self.ctx.metrics.job_finished(outcome.as_str());
                 *counts.entry(outcome.as_str()).or_default() += 1;
-                debug!(%job, outcome = outcome.as_str(), "job finished");
+                debug!(
+                    job = job.id.0, run_id = job.run_id.0, rule = job.rule, lead = %job.lead_id, claim = claim.0,
+                    outcome = outcome.as_str(), "job finished"
+                );
             }
         }
         if !counts.is_empty() {

@@ -7,9 +7,13 @@
 //!
 //! Time here is the monotonic clock's: a system clock that is set must neither stop the service nor let it burst.
 
+mod permit;
+
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -21,6 +25,9 @@ use crate::core::estimate::{ASSUMED_SECONDS, Load};
 use crate::core::operating::Operating;
 use crate::core::pace::Bucket;
 use crate::core::rule::PortalLimits;
+pub(super) use permit::Flight;
+use permit::Held;
+pub use permit::Permit;
 
 /// What one deletion or one read is taken to cost until the portal has said what it does.
 const FIRST_ESTIMATE: f64 = ASSUMED_SECONDS;
@@ -59,9 +66,13 @@ pub(super) fn batched(method: &str) -> String {
     format!("batch:{method}")
 }
 
-#[derive(Debug)]
+/// Waits for a place in the bucket of the process whose pace is shared.
+pub type Places = Arc<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 pub(super) struct Gate {
     clock: Clock,
+    /// Where each place is taken first, in a process beside the one that keeps the pace.
+    elsewhere: Option<Places>,
     state: Mutex<State>,
     /// Told whenever waiting may have become shorter.
     changed: Notify,
@@ -89,21 +100,6 @@ struct State {
     changes: u64,
 }
 
-/// The right to send one request now. Take it first, record the claim, then send: what is held counts as in flight.
-#[derive(Debug)]
-#[must_use = "a permit that is dropped has used up a place in the bucket for nothing"]
-pub struct Permit {
-    gate: Arc<Gate>,
-    held: Vec<Held>,
-    leads: usize,
-}
-
-#[derive(Debug, Clone)]
-struct Held {
-    counter: String,
-    seconds: f64,
-}
-
 /// What must be free for a request.
 #[derive(Debug)]
 struct Wanted {
@@ -113,8 +109,19 @@ struct Wanted {
     checked: Vec<Held>,
 }
 
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Gate {
-    pub(super) fn new(limits: PortalLimits, clock: Clock, pace: Option<&PaceSnapshot>) -> Gate {
+    pub(super) fn new(
+        limits: PortalLimits,
+        clock: Clock,
+        pace: Option<&PaceSnapshot>,
+        elsewhere: Option<Places>,
+    ) -> Gate {
         let clock = Clock::starting_at(clock.now());
         let mut state = State {
             limits,
@@ -130,6 +137,7 @@ impl Gate {
         }
         Gate {
             clock,
+            elsewhere,
             state: Mutex::new(state),
             changed: Notify::new(),
             requests: tokio::sync::Mutex::new(()),
@@ -310,6 +318,9 @@ impl Gate {
     async fn place_in(&self, line: &tokio::sync::Mutex<()>) {
         let _head_of_line = line.lock().await;
         let _turn = self.requests.lock().await;
+        if let Some(places) = &self.elsewhere {
+            places().await;
+        }
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
@@ -461,79 +472,5 @@ impl State {
             }
         }
         Ok(())
-    }
-}
-
-impl Permit {
-    /// How many leads a request with this permit may delete; 0 if it only reads.
-    pub fn leads(&self) -> usize {
-        self.leads
-    }
-
-    /// The request goes out now and costs these counters; what else was held is given back.
-    pub(super) fn start(mut self, used: &[String]) -> Flight {
-        let (ours, others): (Vec<Held>, Vec<Held>) =
-            std::mem::take(&mut self.held).into_iter().partition(|held| used.contains(&held.counter));
-        release(&self.gate, &others);
-        Flight { gate: Arc::clone(&self.gate), held: ours }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        release(&self.gate, &self.held);
-    }
-}
-
-fn release(gate: &Gate, held: &[Held]) {
-    if held.is_empty() {
-        return;
-    }
-    let mut state = gate.state();
-    for Held { counter, seconds } in held {
-        state.operating.release(counter, *seconds);
-    }
-    drop(state);
-    gate.changed.notify_waiters();
-}
-
-/// A request on its way. Dropped without a word, as on a lost reply or an abandoned call, it counts as having cost its
-/// estimates.
-#[derive(Debug)]
-pub(super) struct Flight {
-    gate: Arc<Gate>,
-    held: Vec<Held>,
-}
-
-impl Flight {
-    /// It surely was not executed.
-    pub(super) fn not_executed(mut self) {
-        release(&self.gate, &std::mem::take(&mut self.held));
-    }
-
-    /// It was answered: what it cost, the reply has said, or the portal does not count.
-    pub(super) fn answered(mut self) {
-        self.end(false);
-    }
-
-    fn end(&mut self, unreported: bool) {
-        let held = std::mem::take(&mut self.held);
-        if held.is_empty() {
-            return;
-        }
-        let now = self.gate.clock.now();
-        let mut state = self.gate.state();
-        for Held { counter, seconds } in held {
-            state.operating.finish(&counter, seconds, unreported, now);
-        }
-        state.changes += 1;
-        drop(state);
-        self.gate.changed.notify_waiters();
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        self.end(true);
     }
 }

@@ -32,7 +32,7 @@ pub use auth::{Access, OAuthOptions, Vault};
 pub use batch::{Asked, BatchReply, BatchRequest};
 pub use create::Creation;
 pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy, says_not_found};
-pub use gate::{Permit, Work};
+pub use gate::{Permit, Places, Work};
 pub use http::{HttpClient, NoClient, Transport};
 pub use leads::{PAGE, Page};
 pub use levels::{Levels, MethodLevel};
@@ -119,6 +119,15 @@ impl std::fmt::Debug for Portal {
 impl Portal {
     /// A portal behind a transport. Needs a tokio runtime.
     pub fn new(transport: Transport, options: PortalOptions) -> Portal {
+        Portal::made(transport, options, None)
+    }
+
+    /// The same beside a process that keeps the pace: each request takes its place there first.
+    pub fn beside(transport: Transport, options: PortalOptions, places: Places) -> Portal {
+        Portal::made(transport, options, Some(places))
+    }
+
+    fn made(transport: Transport, options: PortalOptions, places: Option<Places>) -> Portal {
         let (endpoint, session) = match options.access {
             Access::Webhook(address) => (Endpoint::new(&address), None),
             Access::OAuth(application) => {
@@ -128,7 +137,7 @@ impl Portal {
             }
         };
         let pace = options.pace.filter(|pace| pace.is_of(endpoint.host()));
-        let gate = Gate::new(options.limits, options.clock, pace.as_ref());
+        let gate = Gate::new(options.limits, options.clock, pace.as_ref(), places);
         Portal {
             inner: Arc::new(Inner {
                 transport,
@@ -198,6 +207,11 @@ impl Portal {
     /// budget. May be abandoned at any time. Take the permit first, record the claim, then send at once.
     pub async fn permit(&self, what: Work) -> Permit {
         self.inner.gate.permit(what).await
+    }
+
+    /// Waits for a place in the bucket for a request that another process sends, and takes it.
+    pub async fn place(&self) {
+        self.inner.gate.place().await;
     }
 
     /// How many deletions, `leads` at most, the operating budgets have room for now.

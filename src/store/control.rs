@@ -12,6 +12,7 @@ const HEARTBEAT: &str = "heartbeat";
 const LAST_ERROR: &str = "last_error";
 const UNCHECKED: &str = "unchecked";
 const SILENT: &str = "silent";
+const RELOAD_FAILED: &str = "reload_failed";
 
 /// The value of a key.
 pub fn get(db: &Connection, key: &str) -> rusqlite::Result<Option<String>> {
@@ -151,6 +152,31 @@ pub fn set_unchecked(db: &Connection, unchecked: &UncheckedRules, now: Timestamp
     let text = serde_json::to_string(unchecked)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
     set(db, UNCHECKED, &text, now)
+}
+
+/// A reload of the rules that failed, since which the old ones are in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FailedReload {
+    /// When.
+    pub at: Timestamp,
+    /// What was wrong, an entry each, with its place.
+    pub problems: Vec<String>,
+}
+
+/// The last reload, if it failed.
+pub fn failed_reload(db: &Connection) -> rusqlite::Result<Option<FailedReload>> {
+    let found = get_with_time(db, RELOAD_FAILED)?;
+    found.map(|(text, at)| Ok(FailedReload { at, problems: from_json(&text)? })).transpose()
+}
+
+/// Records what was wrong with a reload; nothing: it succeeded.
+pub fn set_failed_reload(db: &Connection, problems: &[String], now: Timestamp) -> rusqlite::Result<()> {
+    if problems.is_empty() {
+        return remove(db, RELOAD_FAILED).map(drop);
+    }
+    let text = serde_json::to_string(problems)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    set(db, RELOAD_FAILED, &text, now)
 }
 
 /// Adds to a counter. It is part of every group of events, and `RETURNING` would build a table for its one value each time.

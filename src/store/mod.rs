@@ -18,6 +18,7 @@ pub mod days;
 mod disk;
 mod error;
 pub mod events;
+pub mod forecast;
 mod ids;
 pub mod jobs;
 mod lock;

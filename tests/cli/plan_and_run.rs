@@ -303,16 +303,51 @@ fn commands_beside_a_service_share_its_pace() {
     let rules = JUNK.replace("defaults:", "portal: { requests_per_second: 5, burst: 4 }\ndefaults:");
     let home = Home::new(&portal, &rules);
     let service = Service::start(&home);
-    let mut commands: Vec<Process> =
-        [["plan", "junk"].as_slice(), &["plan"], &["run", "junk", "--wait"], &["plan"]]
-            .iter()
-            .map(|args| Process::start(home.command(args)))
-            .collect();
+    let mut commands: Vec<Process> = [
+        ["plan", "junk"].as_slice(),
+        &["check", "--online"],
+        &["run", "junk", "--wait"],
+        &["check", "--online"],
+        &["plan"],
+    ]
+    .iter()
+    .map(|args| Process::start(home.command(args)))
+    .collect();
     for command in &mut commands {
         assert_eq!(command.ended().code(), Some(0), "{}", command.log());
     }
     assert!(portal.in_stage("JUNK").is_empty());
     assert!(portal.sandbox.stats().requests > 10, "too few to reach the limit");
+    portal.assert_pace_kept();
+    service.stop();
+}
+
+#[test]
+fn check_online_and_init_take_their_turns_from_the_service() {
+    // The portal takes two requests at once and ten a second: whoever begins with a bucket of his own is refused.
+    let portal = Portal::start(SandboxOptions {
+        leads: 40,
+        requests_per_second: 10.0,
+        burst: 2.0,
+        ..SandboxOptions::default()
+    });
+    let rules = JUNK.replace("defaults:", "portal: { requests_per_second: 10, burst: 2 }\ndefaults:");
+    let home = Home::new(&portal, &rules);
+    let service = Service::start(&home);
+    let before = portal.sandbox.stats().requests;
+    let mut commands: Vec<Process> = [
+        ["check", "--online"].as_slice(),
+        &["check", "--online"],
+        &["init", "--no-wait", "--timezone", "Etc/UTC", "--env-file", "new-environment"],
+        &["check", "--online"],
+    ]
+    .iter()
+    .map(|args| Process::start(home.command(args)))
+    .collect();
+    for command in &mut commands {
+        assert_eq!(command.ended().code(), Some(0), "{}", command.log());
+    }
+    assert!(portal.sandbox.stats().requests - before > 15, "too few to reach the limit");
     portal.assert_pace_kept();
     service.stop();
 }

@@ -1,6 +1,6 @@
 //! New rules for a running service: all of them or none.
 
-use crate::home::{Home, JUNK};
+use crate::home::{Home, JUNK, is_time};
 use crate::http;
 use crate::portal::Portal;
 use crate::service::Service;
@@ -38,6 +38,13 @@ fn with_a_mistake_the_old_rules_stay_and_everyone_is_told() {
     assert!(http::get(service.admin, "/metrics").1.contains("janitor_rules_last_reload_successful 0"));
     assert!(http::get(service.admin, "/").1.contains("The last reload failed"));
 
+    let told = home.object(&["status", "--json"]);
+    let failed = &told["reload_failed"];
+    assert!(is_time(&failed["at"]), "{told}");
+    assert!(failed["problems"][0].as_str().unwrap().starts_with("rules.yaml:10:"), "{told}");
+    let people = home.ok(&["status"]);
+    assert!(people.contains("RULES: the reload of ") && people.contains("\n  rules.yaml:10:"), "{people}");
+
     // The old rule still runs, for whoever has rules that can be read.
     home.write("rules.yaml", JUNK);
     home.ok(&["run", "junk", "--wait"]);
@@ -48,6 +55,23 @@ fn with_a_mistake_the_old_rules_stay_and_everyone_is_told() {
     let (status, body) = http::get(service.admin, "/readyz");
     assert_eq!((status, body.as_str()), (200, "ready\n"));
     assert!(http::get(service.admin, "/metrics").1.contains("janitor_rules_last_reload_successful 1"));
+    assert!(home.object(&["status", "--json"])["reload_failed"].is_null());
+    service.stop();
+}
+
+#[test]
+fn a_failed_reload_is_forgotten_by_a_start_that_takes_the_rules() {
+    let portal = Portal::with_leads(20);
+    let home = Home::new(&portal, JUNK);
+    let mut service = Service::start(&home);
+    home.write("rules.yaml", "version: 1\n");
+    service.process.signal("HUP");
+    service.process.line("not reloaded");
+    service.stop();
+    assert!(home.object(&["status", "--json"])["reload_failed"]["at"].is_string(), "a stop changes nothing");
+    home.write("rules.yaml", JUNK);
+    let service = Service::start(&home);
+    assert!(home.object(&["status", "--json"])["reload_failed"].is_null());
     service.stop();
 }
 

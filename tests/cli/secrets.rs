@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 
-use b24_janitor::sandbox::{Fault, FaultKind, OauthApp, SandboxOptions};
+use b24_janitor::sandbox::{Fault, FaultKind, Lead, OauthApp, SandboxOptions};
 
 use crate::home::{Home, JUNK};
 use crate::http::{self, FORM};
@@ -194,14 +194,37 @@ fn rules() -> String {
     JUNK.replace("    mode:", "    events: [ONCRMLEADADD, ONCRMLEADUPDATE]\n    mode:")
 }
 
-#[test]
-fn a_busy_run_with_a_webhook_shows_no_secret() {
+/// What a person has written into a lead.
+const PERSONAL: &str = "pl4nted Wunderlich, +49 30 1234";
+
+fn shows_no_secret_and_nothing_personal(format: &str) {
     let portal =
         Portal::start(SandboxOptions { leads: 40, code: CODE.to_owned(), ..SandboxOptions::raised() });
-    let home = with_tokens(Home::new(&portal, &rules()));
+    let mut lead = Lead::new(PERSONAL, "2026-01-01T00:00:00Z".parse().unwrap());
+    lead.move_to("JUNK", lead.created);
+    let lead = portal.sandbox.insert(lead).to_string();
+    // A rule that asks for the text of it; what it asks for stands in the file, and may be told.
+    let rules = rules().replace("stageId: JUNK", "stageId: JUNK, title: { empty: false }");
+    let home = with_tokens(Home::new(&portal, &rules)).with("JANITOR_LOG_FORMAT", format);
     let mut seen = Seen::default();
+    seen.run(&home, &["explain", &lead, "--json"]);
     busy(&mut seen, &home, &portal, CODE);
+    seen.run(&home, &["export", "--csv"]);
+    seen.run(&home, &["export", "--runs", "--jsonl"]);
     seen.assert_without(&[CODE, TOKEN, OTHER_TOKEN, ADMIN, "pl4nted wrong"]);
+    // A lead's copy is in the database, and nowhere else.
+    seen.0.retain(|(what, _)| !what.starts_with("janitor.db"));
+    seen.assert_without(&[PERSONAL, "Wunderlich"]);
+}
+
+#[test]
+fn a_busy_run_with_a_webhook_shows_no_secret_and_nothing_personal() {
+    shows_no_secret_and_nothing_personal("text");
+}
+
+#[test]
+fn a_busy_run_that_logs_in_json_shows_no_secret_and_nothing_personal() {
+    shows_no_secret_and_nothing_personal("json");
 }
 
 #[test]

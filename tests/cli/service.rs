@@ -132,10 +132,16 @@ impl Service {
     }
 
     pub(crate) fn from(command: Command) -> Service {
+        let json = command.get_envs().any(|(name, value)| {
+            name == "JANITOR_LOG_FORMAT" && value.is_some_and(|format| format == "json")
+        });
         let mut process = Process::start(command);
-        process.line(" ready ");
-        let public = address(&process.line("listener=\"public\""));
-        let admin = address(&process.line("listener=\"admin\""));
+        let [ready, public, admin] = match json {
+            true => ["\"message\":\"ready\"", "\"listener\":\"public\"", "\"listener\":\"admin\""],
+            false => [" ready ", "listener=\"public\"", "listener=\"admin\""],
+        };
+        process.line(ready);
+        let (public, admin) = (address(&process.line(public)), address(&process.line(admin)));
         Service { process, public, admin }
     }
 
@@ -148,6 +154,8 @@ impl Service {
     }
 }
 
+/// The address in a line of the log, as text or JSON.
 fn address(line: &str) -> SocketAddr {
-    line.split_once("address=").unwrap().1.split_whitespace().next().unwrap().parse().unwrap()
+    let told = line.split_once("\"address\":\"").or_else(|| line.split_once("address=")).unwrap().1;
+    told.split(|c: char| c == '"' || c.is_whitespace()).next().unwrap().parse().unwrap()
 }

@@ -75,22 +75,29 @@ fn an_interrupt_does_the_same() {
     stops_in_the_middle_of_a_request_by("INT");
 }
 
-#[test]
-fn a_request_that_outlasts_the_stop_is_left_as_sent_and_read_again_later() {
+/// A service with one request that deletes under way, which takes longer than any stop waits.
+fn deletion_under_way() -> (Portal, Home, Service) {
     let portal = Portal::start(SandboxOptions {
         leads: 10,
         delete_seconds: 50.0,
         sleep_scale: 1.0,
         ..SandboxOptions::default()
     });
-    let junk = portal.in_stage("JUNK");
     let home = Home::new(&portal, JUNK);
-    let mut service = Service::start(&home);
+    let service = Service::start(&home);
     home.ok(&["run", "junk"]);
     until("a deletion under way", || {
         let stats = portal.sandbox.stats();
         (stats.in_flight > 0 && stats.requests_by_method.contains_key("batch")).then_some(())
     });
+    (portal, home, service)
+}
+
+#[test]
+fn a_request_that_outlasts_the_stop_is_left_as_sent_and_read_again_later() {
+    let (portal, home, mut service) = deletion_under_way();
+    // What is being deleted is there until the portal has ended.
+    let junk = portal.in_stage("JUNK");
     service.process.signal("TERM");
     let asked = Instant::now();
     let status = service.process.ended();
@@ -224,19 +231,7 @@ fn a_look_at_the_status_does_not_keep_a_service_from_starting() {
 
 #[test]
 fn a_second_signal_ends_it_at_once_and_breaks_nothing() {
-    let portal = Portal::start(SandboxOptions {
-        leads: 10,
-        delete_seconds: 50.0,
-        sleep_scale: 1.0,
-        ..SandboxOptions::default()
-    });
-    let home = Home::new(&portal, JUNK);
-    let mut service = Service::start(&home);
-    home.ok(&["run", "junk"]);
-    until("a deletion under way", || {
-        let stats = portal.sandbox.stats();
-        (stats.in_flight > 0 && stats.requests_by_method.contains_key("batch")).then_some(())
-    });
+    let (_portal, home, mut service) = deletion_under_way();
     service.process.signal("TERM");
     service.process.line("stopping");
     let asked = Instant::now();

@@ -188,3 +188,37 @@ fn export_writes_every_finished_job_in_both_forms() {
     assert_eq!(objects(&home.ok(&["export", "--jsonl", "--since", "1h"])).len(), junk.len());
     home.fails(2, &["export", "--csv", "--since", "soon"]);
 }
+
+#[test]
+fn export_of_runs_tells_what_became_of_held_ones_and_when() {
+    let portal = Portal::with_leads(60);
+    let junk = portal.in_stage("JUNK").len();
+    let rules = JUNK.replace("max_matches: 100000", "max_matches: 2");
+    let home = Home::new(&portal, &rules);
+    home.fails(3, &["run", "junk"]);
+    home.fails(3, &["run", "junk"]);
+    home.ok(&["approve", "2", "--count", &junk.to_string()]);
+    let lines = objects(&home.ok(&["export", "--runs", "--jsonl"]));
+    let why = format!("{junk} leads are over max_matches 2");
+    assert_eq!(lines.len(), 2);
+    for line in &lines {
+        assert_eq!((&line["rule"], &line["trigger"]), (&"junk".into(), &"manual".into()), "{line}");
+        assert_eq!(line["held_reason"], why.as_str());
+        assert!(line["rule_text"].as_str().unwrap().contains("JUNK"), "{line}");
+        for time in ["started_at", "held_at", "finished_at"] {
+            assert!(is_time(&line[time]), "{time}: {line}");
+        }
+    }
+    assert_eq!(
+        (&lines[0]["state"], &lines[0]["error"]),
+        (&"failed".into(), &"superseded by a later run".into())
+    );
+    assert!(lines[0]["approved_at"].is_null());
+    assert_eq!((&lines[1]["state"], &lines[1]["enqueued"]), (&"enqueued".into(), &junk.into()));
+    assert!(is_time(&lines[1]["approved_at"]), "{}", lines[1]);
+
+    let sheet = home.ok(&["export", "--runs", "--csv"]);
+    assert!(sheet.starts_with("id,rule,trigger,mode,state,matched,"), "{sheet}");
+    assert!(sheet.contains("superseded by a later run") && sheet.lines().count() == 3, "{sheet}");
+    assert_eq!(home.ok(&["export", "--runs", "--jsonl", "--since", "2099-01-01"]), "");
+}

@@ -17,8 +17,11 @@ mod chaos;
 mod crashes;
 mod events;
 mod faults;
+mod forecast;
 mod keeping;
 mod limits;
+#[path = "../../examples/simulate/sim/listener.rs"]
+mod listener;
 mod selecting;
 mod stops;
 mod unchecked;

@@ -7,15 +7,8 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
-use b24_janitor::clock::Clock;
-use b24_janitor::http::events::{Intake, Received, SinkError};
-use b24_janitor::metrics::Metrics;
-use b24_janitor::sandbox::SandboxOptions;
-use b24_janitor::store::events::NewEvent;
-use b24_janitor::store::{Store, events};
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
-use secrecy::SecretString;
 use tower::ServiceExt;
 
 /// Real seconds after which a story is called stuck: a loop that never waits can't be ended by virtual time.
@@ -86,39 +79,6 @@ pub(crate) async fn tapped(taps: Taps, request: Request, next: Next) -> Response
         act().await;
     }
     response
-}
-
-/// The service's own event listener, storing as `serve` does.
-pub(crate) fn listener(store: Store, clock: Clock, metrics: Metrics) -> axum::Router {
-    let gaps = store.clone();
-    let intake = Intake {
-        tokens: vec![SecretString::from(SandboxOptions::default().application_token)],
-        sink: Arc::new(move |received| {
-            let store = store.clone();
-            Box::pin(async move {
-                let Received::Lead(event) = received else { return Ok(()) };
-                let now = clock.now();
-                let event = NewEvent {
-                    event: event.event,
-                    lead_id: event.lead_id,
-                    portal_ts: event.portal_ts,
-                    domain: event.domain,
-                    member_id: event.member_id,
-                    foreign: false,
-                };
-                let stored = store.write(move |db| events::append(db, &event, now)).await;
-                stored.map(drop).map_err(|error| SinkError(error.to_string()))
-            })
-        }),
-        on_refused: Arc::new(move |_| {
-            let (store, now) = (gaps.clone(), clock.now());
-            tokio::spawn(async move {
-                let _ = store.write(move |db| events::record_gap(db, "refused", now)).await;
-            });
-        }),
-        metrics,
-    };
-    b24_janitor::http::public(Some(intake))
 }
 
 /// The outgoing webhook: one delivery each, never again.

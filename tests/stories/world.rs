@@ -29,8 +29,9 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::ValueRef;
 use secrecy::SecretString;
 
+use crate::listener::listener;
 pub(crate) use crate::wires::Seen;
-use crate::wires::{Ear, Tap, Taps, deliver, listener, tapped, watch};
+use crate::wires::{Ear, Tap, Taps, deliver, tapped, watch};
 
 /// When every story begins.
 pub(crate) const START: &str = "2026-06-01T00:00:00Z";
@@ -165,7 +166,7 @@ impl World {
         };
         let engine = engine.guarding(self.guards.clone());
         engine.spawn(LOOK_EVERY);
-        *self.ear.lock().unwrap() = Some(listener(store.clone(), self.clock, metrics.clone()));
+        *self.ear.lock().unwrap() = Some(listener(&store, self.clock, &metrics));
         self.service = Some(Service { engine, store, metrics });
     }
 
@@ -280,7 +281,7 @@ impl World {
     /// They reach it again.
     pub(crate) fn hear(&self) {
         let service = self.service();
-        let router = listener(service.store.clone(), self.clock, service.metrics.clone());
+        let router = listener(&service.store, self.clock, &service.metrics);
         *self.ear.lock().unwrap() = Some(router);
     }
 

@@ -7,6 +7,7 @@ mod actions;
 mod checks;
 mod end;
 mod ledger;
+mod listener;
 mod oracle;
 pub(crate) mod pool;
 pub(crate) mod report;

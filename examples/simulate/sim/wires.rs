@@ -9,15 +9,9 @@ use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use b24_janitor::clock::Clock;
-use b24_janitor::http::events::{Intake, Received, SinkError};
-use b24_janitor::metrics::Metrics;
-use b24_janitor::sandbox::SandboxOptions;
-use b24_janitor::store::events::NewEvent;
-use b24_janitor::store::{Store, events};
 use fastrand::Rng;
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
-use secrecy::SecretString;
 use tower::ServiceExt;
 
 use crate::sim::ledger::{Ledger, Sent};
@@ -160,37 +154,4 @@ fn deleted(method: &str, text: &str) -> Vec<u32> {
     let id = value.get("id").or_else(|| value.get("ID"));
     let id = id.and_then(|id| id.as_u64().or_else(|| id.as_str().and_then(|text| text.parse().ok())));
     id.and_then(|id| u32::try_from(id).ok()).into_iter().collect()
-}
-
-/// The service's own event listener, storing as `serve` does.
-pub(crate) fn listener(store: &Store, clock: Clock, metrics: &Metrics) -> axum::Router {
-    let (store, gaps) = (store.clone(), store.clone());
-    let intake = Intake {
-        tokens: vec![SecretString::from(SandboxOptions::default().application_token)],
-        sink: Arc::new(move |received| {
-            let store = store.clone();
-            Box::pin(async move {
-                let Received::Lead(event) = received else { return Ok(()) };
-                let now = clock.now();
-                let event = NewEvent {
-                    event: event.event,
-                    lead_id: event.lead_id,
-                    portal_ts: event.portal_ts,
-                    domain: event.domain,
-                    member_id: event.member_id,
-                    foreign: false,
-                };
-                let stored = store.write(move |db| events::append(db, &event, now)).await;
-                stored.map(drop).map_err(|error| SinkError(error.to_string()))
-            })
-        }),
-        on_refused: Arc::new(move |_| {
-            let (store, now) = (gaps.clone(), clock.now());
-            tokio::spawn(async move {
-                let _ = store.write(move |db| events::record_gap(db, "refused", now)).await;
-            });
-        }),
-        metrics: metrics.clone(),
-    };
-    b24_janitor::http::public(Some(intake))
 }

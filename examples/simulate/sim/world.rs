@@ -23,9 +23,10 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
+use crate::sim::listener::listener;
 use crate::sim::report::Counts;
 use crate::sim::spec::Spec;
-use crate::sim::wires::{Wire, listener};
+use crate::sim::wires::Wire;
 
 /// When every simulation begins: a Monday.
 const START: &str = "2026-06-01T00:00:00Z";

@@ -16,13 +16,13 @@ use serde_json::{Value, json};
 use self::files::Written;
 use super::failure::Failure;
 use super::print::{Out, complain};
+use super::turns::Turns;
 use super::workshop;
 use crate::cli::InitArgs;
 use crate::clock::Clock;
 use crate::core::age::Age;
 use crate::core::rule::{PortalLimits, RuleSet};
 use crate::engine::online;
-use crate::metrics::Metrics;
 use crate::portal::Portal;
 use crate::rules::{self, Input};
 use crate::settings::{Settings, WebhookUrl};
@@ -59,9 +59,10 @@ async fn set_up(mut settings: Settings, args: &InitArgs) -> Result<(), Failure> 
         portal: PortalLimits::default(),
         keep_history: NO_HISTORY,
     };
-    let portal = workshop::portal(&settings, &nothing, None, &Metrics::new()).await?;
-    insist_on_scope(&portal, &nothing).await?;
-    let found = proposal::look(&portal, Clock::System.now()).await?;
+    let turns = Turns::of(&settings, &nothing).await?;
+    let looked = look(&turns.portal, &nothing).await;
+    turns.over().await?;
+    let found = looked?;
     out.say(format!("{host} has {} leads", proposal::thousands(found.leads)))?;
     for proposed in &found.rules {
         out.say(format!("you have {}", proposed.finding()))?;
@@ -78,7 +79,10 @@ async fn set_up(mut settings: Settings, args: &InitArgs) -> Result<(), Failure> 
     for written in [&rules, &settings_written] {
         out.say(written.to_string())?;
     }
-    check(&portal, &settings, &rules_file).await?;
+    let turns = Turns::of(&settings, &nothing).await?;
+    let checked = check(&turns.portal, &settings, &rules_file).await;
+    turns.over().await?;
+    checked?;
     out.say("checked: the portal knows every field and stage of the rules")?;
 
     let waits = !args.no_wait && !settings.application_tokens.is_empty();
@@ -128,6 +132,12 @@ async fn know_the_portal(settings: &mut Settings, out: Out) -> Result<(), Failur
         .map_err(|error| Failure::usage(format!("the address: {}; {}", error.message, error.remedy)))?;
     settings.webhook = Some(webhook);
     Ok(())
+}
+
+/// What the portal holds, if its webhook may say.
+async fn look(portal: &Portal, nothing: &RuleSet) -> Result<proposal::Found, Failure> {
+    insist_on_scope(portal, nothing).await?;
+    proposal::look(portal, Clock::System.now()).await
 }
 
 /// The code of `check --online`, on no rules at all: does the portal answer, and may the webhook use the CRM?

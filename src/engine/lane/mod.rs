@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tracing::{debug, error, warn};
+use tracing::{Instrument, debug, error, error_span, warn};
 
 pub(super) use batch::{Batch, Doomed};
 use batch::{Judged, Reading};
@@ -229,7 +229,11 @@ impl Lane {
             None => self.claim(permit.leads()).await?,
         };
         match batch {
-            Some(batch) => Ok(Turn::Worked(self.work(permit, batch).await?)),
+            Some(batch) => {
+                // What every line of the log about a batch carries, also where only errors are logged.
+                let span = error_span!("batch", claim = batch.claim.id.0, leads = batch.claim.jobs.len());
+                Ok(Turn::Worked(self.work(permit, batch).instrument(span).await?))
+            }
             None => Ok(Turn::Barred),
         }
     }

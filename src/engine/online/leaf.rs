@@ -36,17 +36,8 @@ impl<'r> Leaf<'r> {
     /// The codes that a text field is compared with, in the order written.
     pub(super) fn codes(&self) -> impl Iterator<Item = &'r str> + use<'r> {
         let values = match self.asked {
-            Asked::Test(Test::TextIn { values, .. }) => values.as_slice(),
-            Asked::Test(
-                Test::Contains(_)
-                | Test::StartsWith(_)
-                | Test::NumberIn { .. }
-                | Test::NumberOrder { .. }
-                | Test::TimeOrder { .. }
-                | Test::Flag(_)
-                | Test::Empty(_),
-            )
-            | Asked::Age => &[],
+            Asked::Test(test) => test.texts(),
+            Asked::Age => &[],
         };
         values.iter().map(crate::core::compare::Text::as_str)
     }

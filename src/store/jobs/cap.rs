@@ -1,13 +1,11 @@
 //! `deletes_per_day`: what a rule may still claim, in a sliding window of 24 h, and when it may go on.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::list::waiting_rules;
+use crate::core::caps::DAY;
 use crate::store::columns::{at_opt, count_of, from_ms, ms, signed};
-
-/// The window of `deletes_per_day`.
-const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 /// What a rule deleted in the window; counting stops at the cap.
 pub(super) const DELETED: &str = "SELECT count(*) FROM (SELECT 1 FROM jobs

@@ -10,8 +10,7 @@ use crate::store::columns::{count_of, exactly_one, ms, signed};
 use crate::store::ids::RunId;
 use crate::store::jobs;
 
-/// How long a held run can be approved; its matches are older than any list should be trusted after that.
-pub const HELD_FOR: SignedDuration = SignedDuration::from_hours(24);
+pub use crate::core::caps::HELD_FOR;
 
 /// The error of a held run that nobody approved in time.
 const EXPIRED: &str = "approval_expired";

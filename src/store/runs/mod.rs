@@ -16,7 +16,7 @@ pub use held::{
 pub use rule_state::{RuleState, all_rule_states, note_rules, rule_state, set_last_fire};
 pub use run::{
     NewRun, Run, RunFilter, RunState, Trigger, enqueued_counts, event_matches_since, get, last_approved,
-    list, start,
+    list, page, start,
 };
 
 pub(super) use run::fail_interrupted;

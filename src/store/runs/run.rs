@@ -196,6 +196,23 @@ fn statement(filter: &RunFilter) -> String {
     format!("{from} WHERE {conditions} ORDER BY runs.id DESC LIMIT :limit")
 }
 
+/// The runs after `after` among the next `rows` ones, the first first, and after which the next page begins; `None` after
+/// the last. `since` leaves out what began before it.
+pub fn page(
+    db: &Connection,
+    after: RunId,
+    since: Option<Timestamp>,
+    rows: u32,
+) -> rusqlite::Result<(Vec<Run>, Option<RunId>)> {
+    let sql = format!("{SELECT} WHERE runs.id > ?1 ORDER BY runs.id LIMIT ?2");
+    let mut runs: Vec<Run> =
+        db.prepare_cached(&sql)?.query_map((after, rows), read)?.collect::<rusqlite::Result<_>>()?;
+    let full = runs.len() as u64 == u64::from(rows);
+    let next = runs.last().map(|run| run.id).filter(|_| full);
+    runs.retain(|run| since.is_none_or(|since| run.started_at >= since));
+    Ok((runs, next))
+}
+
 /// What the last `last` enqueued runs of this very rule text enqueued, by schedule or by hand; the newest first.
 pub fn enqueued_counts(
     db: &Connection,
