@@ -12,7 +12,7 @@ use crate::engine::{remedy_of, silence};
 use crate::rules;
 use crate::settings::Settings;
 use crate::store::control::{self, PortalStop, UncheckedRules};
-use crate::store::runs::{self, RunState};
+use crate::store::runs;
 use crate::store::{Disk, Room, events, jobs};
 
 #[derive(Serialize)]
@@ -52,9 +52,6 @@ struct Service {
     last_heartbeat: Option<Timestamp>,
 }
 
-/// How many runs are looked at for held ones; a rule has at most one, and expires after a day.
-const RUNS_LOOKED_AT: u32 = 1000;
-
 /// Prints what waits, what was done, and what stops the work.
 pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure> {
     let store = open_store(&settings.db, false)?;
@@ -90,12 +87,7 @@ pub(super) async fn status(settings: &Settings, out: Out) -> Result<(), Failure>
                     frees_at: one.frees_at,
                 })
                 .collect();
-            let held =
-                runs::list(db, &runs::RunFilter { limit: RUNS_LOOKED_AT, ..runs::RunFilter::default() })?
-                    .into_iter()
-                    .filter(|run| run.state == RunState::Held)
-                    .map(|run| run.id.0)
-                    .collect();
+            let held = runs::all_held(db)?.into_iter().map(|run| run.id.0).collect();
             Ok(Status {
                 events: events::counts(db)?,
                 jobs: jobs::counts(db)?,

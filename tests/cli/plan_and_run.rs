@@ -281,7 +281,7 @@ fn a_command_does_not_wait_for_a_service_that_died() {
 #[test]
 fn two_runs_at_once_do_not_work_side_by_side() {
     let options =
-        SandboxOptions { leads: 60, list_seconds: 3.0, sleep_scale: 1.0, ..SandboxOptions::default() };
+        SandboxOptions { leads: 60, list_seconds: 2.0, sleep_scale: 1.0, ..SandboxOptions::default() };
     let portal = Portal::start(options);
     let home = Home::new(&portal, JUNK);
     let mut first = Process::start(home.command(&["run", "junk"]));

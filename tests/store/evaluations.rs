@@ -98,6 +98,20 @@ fn later_events_join_a_held_run_and_its_numbers_still_add_up() {
 }
 
 #[test]
+fn held_runs_are_found_however_many_runs_came_after_them() {
+    on_db(|db| {
+        let first = held(db, "old-junk");
+        let second = held(db, "other");
+        for _ in 0..1500 {
+            let run = start(db, "third");
+            runs::finish(db, run, &RunEnd::default(), t(2)).unwrap();
+        }
+        let found: Vec<RunId> = runs::all_held(db).unwrap().into_iter().map(|run| run.id).collect();
+        assert_eq!(found, [first, second]);
+    });
+}
+
+#[test]
 fn a_rule_has_one_held_run_and_the_later_one_replaces_it() {
     on_db(|db| {
         let first = held(db, "old-junk");
