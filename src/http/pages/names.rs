@@ -53,13 +53,16 @@ impl Names {
         let ends = |after: SignedDuration| Some(now.checked_add(after).unwrap_or(Timestamp::MAX));
         let fresh = kept.until.is_some_and(|until| now < until);
         if !fresh {
-            *kept = Kept { until: ends(ASK_AGAIN), ..Kept::default() };
+            // Until the portal tells them anew, the old ones are better than none.
+            kept.asked.clear();
+            kept.until = ends(ASK_AGAIN);
         }
         let missing: Vec<i64> = users.iter().copied().filter(|id| !kept.asked.contains(id)).collect();
         if fresh && missing.is_empty() || !reachable(ctx).await {
             return kept.known.clone();
         }
-        if kept.asked.len() + missing.len() > MAX_USERS {
+        let known = kept.asked.len().max(kept.known.names.users.len());
+        if known + missing.len() > MAX_USERS {
             kept.asked.clear();
             kept.known.names.users.clear();
         }
