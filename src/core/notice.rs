@@ -37,13 +37,8 @@ pub enum Occasion {
 
 impl Occasion {
     /// All of them, in the order of the reference.
-    pub const ALL: [Occasion; 5] = [
-        Occasion::Held,
-        Occasion::Finished,
-        Occasion::Stopped,
-        Occasion::ReloadFailed,
-        Occasion::Silence,
-    ];
+    pub const ALL: [Occasion; 5] =
+        [Occasion::Held, Occasion::Finished, Occasion::Stopped, Occasion::ReloadFailed, Occasion::Silence];
 
     /// The word in rules, in the database and in notices.
     pub fn as_str(self) -> &'static str {
@@ -268,11 +263,26 @@ impl Letter {
     }
 
     /// A notice of what happened; `more` of its kind happened after it.
-    pub fn of(portal: &str, occasion: Occasion, told: (String, String, i64, u64), at: Timestamp, more: u64) -> Letter {
+    pub fn of(
+        portal: &str,
+        occasion: Occasion,
+        told: (String, String, i64, u64),
+        at: Timestamp,
+        more: u64,
+    ) -> Letter {
         let (text, rule, run, count) = told;
         let text = if more == 0 { text } else { format!("{text} And {more} more of this kind since.") };
         let title = titled(portal, occasion.title());
-        Letter { portal: portal.to_owned(), occasion: occasion.as_str(), title, text, rule, run, count, at: whole(at) }
+        Letter {
+            portal: portal.to_owned(),
+            occasion: occasion.as_str(),
+            title,
+            text,
+            rule,
+            run,
+            count,
+            at: whole(at),
+        }
     }
 }
 

@@ -270,13 +270,19 @@ mod tests {
         assert_eq!(value["title"], "b24-janitor, acme.bitrix24.com: a test");
         assert_eq!((&value["occasion"], &value["rule"]), (&"test".into(), &"".into()));
         assert_eq!((&value["run"], &value["count"]), (&"0".into(), &"0".into()));
-        assert_eq!((&value["time"], &value["portal"]), (&"1970-01-01T00:00:00Z".into(), &"acme.bitrix24.com".into()));
+        assert_eq!(
+            (&value["time"], &value["portal"]),
+            (&"1970-01-01T00:00:00Z".into(), &"acme.bitrix24.com".into())
+        );
     }
 
     #[test]
     fn a_mistake_in_a_body_is_shown_where_it_is() {
         let bad = |text: &str| Template::parse(text).unwrap_err();
-        assert_eq!((bad(r#"{"a": "{{txt}}"}"#).code, bad(r#"{"a": "{{txt}}"}"#).span), ("bad-placeholder", 7..14));
+        assert_eq!(
+            (bad(r#"{"a": "{{txt}}"}"#).code, bad(r#"{"a": "{{txt}}"}"#).span),
+            ("bad-placeholder", 7..14)
+        );
         assert_eq!(bad(r#"{"a": "{{text"}"#).span, 7..9);
         assert_eq!(bad(r#"{"a": {{text}}}"#).code, "bad-body");
         assert_eq!(bad("text").code, "bad-body");

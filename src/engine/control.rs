@@ -14,6 +14,7 @@ use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
 use super::explain;
 use super::guards::{Guards, Watch};
+use super::notify;
 use super::pace::PaceKeeper;
 use super::plan;
 use super::pulse::Part;
@@ -26,7 +27,7 @@ use crate::store::RunId;
 use crate::store::Store;
 use crate::store::requests::{self, Request, RequestState};
 use crate::store::runs::{self, Trigger};
-use crate::store::{control, copies, events, jobs, prune};
+use crate::store::{control, copies, events, jobs, notices, prune};
 
 /// How often the database is asked whether another process wrote: `pause` must act within a second.
 pub const FOREIGN_CHANGES_EVERY: SignedDuration = SignedDuration::from_millis(250);
@@ -40,6 +41,8 @@ const PUBLISH_EVERY: SignedDuration = SignedDuration::from_secs(2);
 const PRUNE_ROWS: u32 = 1000;
 /// History that is kept whatever `keep_history` says.
 const HISTORY_AT_LEAST: Age = Age::days(8);
+/// How long it is kept which notices were sent and which were given up: long enough to ask why nobody was told.
+const KEEP_NOTICES: Age = Age::days(8);
 /// A service that was silent for longer than this may have missed events.
 pub(super) const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
 /// A turn of this loop takes milliseconds; a database that another process holds answers after five seconds.
@@ -171,6 +174,7 @@ async fn tidy(ctx: &Context, now: Timestamp) -> Result<(), EngineError> {
             copies::expire(db, now, PRUNE_ROWS)?;
             requests::expire(db, now)?;
             prune::prune(db, before, PRUNE_ROWS)?;
+            notices::prune(db, KEEP_NOTICES.before(now), PRUNE_ROWS)?;
             runs::expire_held(db, now)
         })
         .await?;
@@ -199,6 +203,7 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
         "run" => run_rule(&ctx.hurried(), &rules, &request.args_json).await,
         "plan" => plan_rule(&ctx.hurried(), &rules, &request.args_json).await,
         "restore" => restore_leads(&ctx.hurried(), &rules, &request).await,
+        "notify" => test_notices(&ctx, &request.args_json).await,
         "explain" => explain_lead(&ctx.hurried(), &rules, &request.args_json).await,
         other => Err(format!("this service does not know the request `{other}`")),
     };
@@ -269,6 +274,15 @@ async fn explain_lead(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Valu
     match explain::explain(ctx, rules, lead, as_test).await {
         Ok(told) => serde_json::to_value(&told).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn test_notices(ctx: &Context, args: &str) -> Result<Value, String> {
+    let args = argument(args)?;
+    let target = args.get("target").and_then(Value::as_str);
+    match notify::test(ctx, target).await {
+        Ok(told) => serde_json::to_value(&told).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("{error}; if it is new in the rules, reload the service first")),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod explain;
 mod guards;
 mod inbox;
 mod lane;
+pub mod notify;
 pub mod online;
 pub mod pace;
 pub mod plan;
@@ -42,6 +43,7 @@ use tracing::{info, warn};
 pub use context::{Context, EngineError, remedy_of};
 pub use control::{FOREIGN_CHANGES_EVERY, note_downtime};
 pub use guards::Guards;
+pub use notify::Courier;
 pub use pulse::{Part, Pulse};
 pub use unchecked::Unchecked;
 
@@ -139,6 +141,12 @@ impl Engine {
         Engine { guards, ..self }
     }
 
+    /// The same with somebody to bring notices to their targets; without it only those in the portal itself arrive.
+    #[must_use]
+    pub fn notifying(self, courier: Courier) -> Engine {
+        Engine { ctx: self.ctx.delivering(courier), ..self }
+    }
+
     /// So that an alert on a rule that did not run sees a rule that has not run since the start.
     async fn publish_last_runs(&self, rules: &RuleSet) -> Result<(), EngineError> {
         for rule in &rules.rules {
@@ -180,6 +188,7 @@ impl Engine {
         self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(&self.tasks, probe::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, restore::run(self.ctx.clone()));
+        self.ctx.spawn(&self.tasks, notify::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(
             &self.tasks,
             control::run(self.ctx.clone(), self.tasks.clone(), look_every, self.guards.clone()),

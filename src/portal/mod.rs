@@ -8,6 +8,7 @@
 mod auth;
 mod batch;
 mod chain;
+mod chat;
 mod create;
 mod envelope;
 mod errors;
@@ -32,8 +33,10 @@ pub use batch::{Asked, BatchReply, BatchRequest};
 pub use create::Creation;
 pub use errors::{CallError, Class, On, Row, Sent, TABLE, classify_delete, find, remedy, says_not_found};
 pub use gate::{Permit, Work};
+pub(crate) use http::https_proxy;
 pub use http::{HttpClient, NoClient, Transport};
 pub use leads::{PAGE, Page};
+pub(crate) use mask::mask;
 pub use renewal::Tokens;
 pub use schema::{FieldInfo, Stage};
 pub use snapshot::PaceSnapshot;

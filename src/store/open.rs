@@ -101,7 +101,8 @@ pub const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 const STATEMENT_CACHE: usize = 128;
 
 /// The schema, a step a version: `user_version` counts the steps that a file has seen.
-const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The newest schema version that this program knows.
 pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;

@@ -48,9 +48,10 @@ fn written_out(node: &Node) -> Option<&Node> {
         Value::List(items) => items.iter().find_map(written_out),
         Value::Map(entries) => {
             let is_body = |name: &Node| matches!(&name.value, Value::Scalar(scalar) if scalar.text == "body");
-            entries.iter().filter(|(name, _)| !is_body(name)).find_map(|(name, value)| {
-                written_out(name).or_else(|| written_out(value))
-            })
+            entries
+                .iter()
+                .filter(|(name, _)| !is_body(name))
+                .find_map(|(name, value)| written_out(name).or_else(|| written_out(value)))
         }
     }
 }
@@ -208,13 +209,18 @@ fn address(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
 /// Whether it is `local@domain` without anything that could add a header or another recipient.
 fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.split_once('@') else { return false };
-    let of_local = |c: char| c.is_ascii_graphic() && !matches!(c, '@' | '<' | '>' | ',' | ';' | ':' | '"' | '(' | ')' | '\\' | '[' | ']');
+    let of_local = |c: char| {
+        c.is_ascii_graphic()
+            && !matches!(c, '@' | '<' | '>' | ',' | ';' | ':' | '"' | '(' | ')' | '\\' | '[' | ']')
+    };
     let dots = |text: &str| !text.starts_with('.') && !text.ends_with('.') && !text.contains("..");
     text.len() <= LONGEST_ADDRESS
         && (1..=64).contains(&local.len())
         && local.chars().all(of_local)
         && dots(local)
         && !domain.is_empty()
-        && domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
+        && domain
+            .split('.')
+            .all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
         && domain.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
 }
