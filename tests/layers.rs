@@ -43,7 +43,8 @@ const ROOT_CONSTANTS: &[&str] = &["VERSION"];
 const AT_HOME: &[(&str, &[&str])] = &[
     ("serde_saphyr", &["rules/tree.rs"]),
     ("rusqlite", &["store/"]),
-    ("reqwest", &["portal/http.rs", "sandbox/events.rs"]),
+    ("reqwest", &["portal/http.rs", "sandbox/events.rs", "engine/notify/http.rs"]),
+    ("lettre", &["engine/notify/email.rs"]),
     ("csv", &["commands/print.rs"]),
     ("cron", &["core/schedule.rs", "core/schedule/"]),
     ("chrono", &["core/schedule.rs", "core/schedule/"]),

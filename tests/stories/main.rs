@@ -19,6 +19,7 @@ mod events;
 mod faults;
 mod keeping;
 mod limits;
+mod notices;
 mod selecting;
 mod stops;
 mod unchecked;
