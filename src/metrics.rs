@@ -140,6 +140,8 @@ pub struct Metrics {
     silent: Gauge,
     notices: Family<NoticeLabels, Counter>,
     notices_waiting: Gauge,
+    stopped: Gauge,
+    held: Gauge,
 }
 
 impl Default for Metrics {
@@ -164,6 +166,8 @@ impl Metrics {
         let silent = Gauge::default();
         let notices = Family::default();
         let notices_waiting = Gauge::default();
+        let stopped = Gauge::default();
+        let held = Gauge::default();
         let build: Family<VersionLabel, Gauge> = Family::default();
         build.get_or_create(&VersionLabel { version: crate::VERSION }).set(1);
 
@@ -213,6 +217,12 @@ impl Metrics {
             "Notices that are not sent yet, those that will be summed up included",
             notices_waiting.clone(),
         );
+        registry.register(
+            "portal_stopped",
+            "1 while the portal refuses every call and deletions wait",
+            stopped.clone(),
+        );
+        registry.register("runs_held", "Runs that wait for a person to approve them", held.clone());
         registry.register("build_info", "The running version; always 1", build);
 
         Metrics {
@@ -230,6 +240,8 @@ impl Metrics {
             silent,
             notices,
             notices_waiting,
+            stopped,
+            held,
         }
     }
 
@@ -312,6 +324,16 @@ impl Metrics {
     /// How many notices are not sent yet.
     pub fn set_notices_waiting(&self, waiting: u64) {
         self.notices_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the portal refuses every call.
+    pub fn set_portal_stopped(&self, stopped: bool) {
+        self.stopped.set(i64::from(stopped));
+    }
+
+    /// How many runs wait for a person.
+    pub fn set_runs_held(&self, held: u64) {
+        self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 
     /// Whether deletions are paused.

@@ -158,6 +158,10 @@ async fn tell_changes(ctx: &Context, known: &mut Known) -> Result<(), EngineErro
 
 async fn publish_metrics(ctx: &Context) -> Result<(), EngineError> {
     let (counts, paused) = ctx.store.read(|db| Ok((jobs::counts(db)?, control::paused(db)?))).await?;
+    let (stopped, held) =
+        ctx.store.read(|db| Ok((control::portal_stop(db)?.is_some(), runs::held_count(db)?))).await?;
+    ctx.metrics.set_portal_stopped(stopped);
+    ctx.metrics.set_runs_held(held);
     let done = counts.total() - counts.waiting - counts.running;
     ctx.metrics.set_jobs(metrics::JobCounts { waiting: counts.waiting, running: counts.running, done });
     ctx.metrics.set_paused(paused);
