@@ -44,7 +44,12 @@ fn scrape() -> Scrape {
 }
 
 fn names() -> BTreeSet<String> {
-    scrape().samples.into_iter().map(|sample| sample.metric).collect()
+    // The parser takes a histogram's sum and count for metrics of their own.
+    let whole = |name: String| match name.strip_suffix("_sum").or_else(|| name.strip_suffix("_count")) {
+        Some(histogram) => histogram.to_owned(),
+        None => name,
+    };
+    scrape().samples.into_iter().map(|sample| whole(sample.metric)).collect()
 }
 
 fn read(file: &str) -> String {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::failure::Failure;
 use super::print::{Out, complain};
-use super::{notify, workshop};
+use super::{courier, workshop};
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::clock::Clock;
 use crate::core::rule::{KeepCopy, Protection, Rule, RuleSet};
@@ -177,7 +177,7 @@ fn hints(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Fai
         );
         hints.push(("events-without-token", message));
     }
-    let courier = notify::courier()?;
+    let courier = courier::courier()?;
     for target in &rules.notify {
         for (variable, why) in courier.check(target) {
             let message = format!(

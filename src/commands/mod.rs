@@ -3,6 +3,7 @@
 mod alone;
 mod check;
 mod completions;
+mod courier;
 mod demo;
 mod estimated;
 mod explain;

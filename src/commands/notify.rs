@@ -1,45 +1,17 @@
 //! `notify test`: whether notices arrive. A running service sends them itself, since its secrets may be seen by nobody
 //! else, and its portal has one pace.
 
-use std::sync::Arc;
-
 use serde_json::json;
 
 use super::alone;
+use super::courier::courier;
 use super::failure::Failure;
 use super::print::Out;
 use super::run::ask_service;
 use super::workshop::{self, Whose};
 use crate::cli::NotifyTestArgs;
-use crate::core::rule::RuleSet;
-use crate::engine::Courier;
 use crate::engine::notify::{self as engine, Tested};
-use crate::settings::{Settings, Source};
-
-/// Who brings notices, with the secrets of this process: from variables, files and credentials, read when needed.
-pub(super) fn courier() -> Result<Courier, Failure> {
-    let source = Source::process();
-    let secrets = Arc::new(move |name: &str| {
-        source.secret(name).map_err(|problem| format!("{}; {}", problem.message, problem.remedy))
-    });
-    Courier::over_network(secrets).map_err(|error| Failure::Failed(anyhow::Error::new(error)))
-}
-
-/// The secrets of notices that are not there or are no addresses, each with the place of its target.
-pub(super) fn without_secrets(rules: &RuleSet, courier: &Courier) -> Vec<String> {
-    let wrong = rules.notify.iter().flat_map(|target| {
-        courier.check(target).into_iter().map(move |(variable, why)| {
-            format!(
-                "{}:{}: error[notify-secret]: target {}: {}: {why}",
-                target.place.file,
-                target.place.line,
-                target.name,
-                variable.as_str()
-            )
-        })
-    });
-    wrong.collect()
-}
+use crate::settings::Settings;
 
 /// Sends a test notice to one target or to all, and says what came back.
 pub(super) async fn test(settings: &Settings, args: &NotifyTestArgs) -> Result<(), Failure> {

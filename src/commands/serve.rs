@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::health::Health;
 use super::reload::{self, Reloading};
 use super::workshop::{self, Whose};
-use super::{intake, notify as notices, vet};
+use super::{courier, intake, vet};
 use crate::clock::Clock;
 use crate::engine::{self, Context, Engine, FOREIGN_CHANGES_EVERY, Guards};
 use crate::http::admin::{self, Admin};
@@ -75,7 +75,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop_asked = asked_to_stop();
     tokio::pin!(stop_asked);
     let (public_socket, admin_socket) = listen::from_systemd()?;
-    let courier = notices::courier()?;
+    let courier = courier::courier()?;
     let rules = vet::load(&settings, &courier).map_err(Failure::Usage)?;
     let lock = own(&settings.db).await?;
     let store = workshop::open_store(&settings.db, true)?;

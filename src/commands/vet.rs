@@ -6,7 +6,7 @@ use std::path::Path;
 use tracing::warn;
 
 use super::failure::Failure;
-use super::{notify, workshop};
+use super::{courier, workshop};
 use crate::clock::Clock;
 use crate::core::rule::RuleSet;
 use crate::engine::Courier;
@@ -28,7 +28,7 @@ pub(super) fn load(settings: &Settings, courier: &Courier) -> Result<RuleSet, Ve
     if let Err(Failure::Usage(problems)) = workshop::without_token(&loaded.rules, settings) {
         return Err(problems);
     }
-    let secrets = notify::without_secrets(&loaded.rules, courier);
+    let secrets = courier::without_secrets(&loaded.rules, courier);
     if !secrets.is_empty() {
         return Err(secrets);
     }

@@ -16,6 +16,8 @@ use secrecy::SecretString;
 use crate::world::*;
 
 const OPS: &str = "notify:\n  - name: ops\n    on: [held, finished, stopped, silence]\n    http: { url_env: JANITOR_NOTIFY_OPS_URL }\n";
+const SILENCE: &str =
+    "notify:\n  - name: ops\n    on: [silence]\n    http: { url_env: JANITOR_NOTIFY_OPS_URL }\n";
 const CHAT: &str = "notify:\n  - { name: chat, on: [held, stopped], chat: { user_id: 7 } }\n";
 
 /// A service that takes notices: what it got and when; how it answers next; whether it hangs.
@@ -127,7 +129,7 @@ async fn of_many_notices_one_a_minute_arrives_and_the_others_are_counted_in_it()
 
 #[tokio::test(start_paused = true)]
 async fn a_target_gets_twenty_notices_an_hour_at_most_and_every_one_is_counted() {
-    let (world, hook) = with_hook(0, &tight(OPS)).await;
+    let (world, hook) = with_hook(0, &tight(SILENCE)).await;
     let mut told = 0;
     for _ in 0..180 {
         silence(&world).await;
@@ -165,7 +167,7 @@ async fn what_could_not_be_sent_is_tried_again_over_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_day_a_notice_is_given_up_and_the_next_one_is_sent() {
-    let (world, hook) = with_hook(0, &tight(OPS)).await;
+    let (world, hook) = with_hook(0, &tight(SILENCE)).await;
     hook.refuses.lock().unwrap().extend([StatusCode::BAD_GATEWAY; 1000]);
     silence(&world).await;
     world.advance(DAY + HOUR).await;
@@ -238,7 +240,9 @@ async fn a_missing_scope_is_one_clear_sentence_and_stops_no_work() {
 async fn a_portal_that_stops_is_told_once_and_is_not_asked_to_tell_it() {
     let both = format!("{OPS}  - {{ name: chat, on: [stopped], chat: {{ user_id: 7 }} }}\n");
     let (world, hook) = with_hook(300, &tight(&both)).await;
-    world.sandbox.set_fault(Fault::error("crm.item.list", "INVALID_CREDENTIALS", "revoked", 401));
+    for method in ["crm.item.list", "crm.item.fields"] {
+        world.sandbox.set_fault(Fault::error(method, "INVALID_CREDENTIALS", "revoked", 401));
+    }
     let _ = world.try_run("junk").await;
     world.advance(HOUR).await;
     assert!(world.stopped().await);
