@@ -91,6 +91,8 @@ pub enum Command {
     Resume(JsonArgs),
     /// Show events, jobs, and what stops the work, if anything
     Status(JsonArgs),
+    /// Try whether notices arrive: `notify test`
+    Notify(NotifyArgs),
     /// Print the rules' JSON Schema, for editors
     Schema(SchemaArgs),
     /// Print a script that completes commands and flags in a shell
@@ -433,6 +435,32 @@ pub struct ExportArgs {
     /// Only jobs that ended from then on, or runs that began then: a date, a time with offset (RFC 3339), or an age (24h, 7d)
     #[arg(long, value_name = "TIME")]
     pub since: Option<String>,
+}
+
+/// Arguments of `notify`.
+#[derive(Debug, Args)]
+pub struct NotifyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub what: NotifyCommand,
+}
+
+/// What `notify` can do.
+#[derive(Debug, Subcommand)]
+pub enum NotifyCommand {
+    /// Send a test notice to each target of `notify:`, and say what came back
+    Test(NotifyTestArgs),
+}
+
+/// Arguments of `notify test`.
+#[derive(Debug, Args)]
+pub struct NotifyTestArgs {
+    /// The target; without it every one
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+    #[command(flatten)]
+    /// Output.
+    pub json: JsonArgs,
 }
 
 #[cfg(test)]

@@ -91,6 +91,12 @@ struct RequestLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NoticeLabels {
+    target: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabel {
     state: &'static str,
 }
@@ -132,6 +138,10 @@ pub struct Metrics {
     reload: Gauge,
     paused: Gauge,
     silent: Gauge,
+    notices: Family<NoticeLabels, Counter>,
+    notices_waiting: Gauge,
+    stopped: Gauge,
+    held: Gauge,
 }
 
 impl Default for Metrics {
@@ -154,6 +164,10 @@ impl Metrics {
         let reload = Gauge::default();
         let paused = Gauge::default();
         let silent = Gauge::default();
+        let notices = Family::default();
+        let notices_waiting = Gauge::default();
+        let stopped = Gauge::default();
+        let held = Gauge::default();
         let build: Family<VersionLabel, Gauge> = Family::default();
         build.get_or_create(&VersionLabel { version: crate::VERSION }).set(1);
 
@@ -193,6 +207,22 @@ impl Metrics {
             "1 while no event has come for longer than JANITOR_SILENCE_ALARM",
             silent.clone(),
         );
+        registry.register(
+            "notices",
+            "Notices sent, failed and given up since the start, by target",
+            notices.clone(),
+        );
+        registry.register(
+            "notices_waiting",
+            "Notices that are not sent yet, those that will be summed up included",
+            notices_waiting.clone(),
+        );
+        registry.register(
+            "portal_stopped",
+            "1 while the portal refuses every call and deletions wait",
+            stopped.clone(),
+        );
+        registry.register("runs_held", "Runs that wait for a person to approve them", held.clone());
         registry.register("build_info", "The running version; always 1", build);
 
         Metrics {
@@ -208,6 +238,10 @@ impl Metrics {
             reload,
             paused,
             silent,
+            notices,
+            notices_waiting,
+            stopped,
+            held,
         }
     }
 
@@ -280,6 +314,26 @@ impl Metrics {
     /// Whether no event has come for longer than the silence alarm.
     pub fn set_silent(&self, silent: bool) {
         self.silent.set(i64::from(silent));
+    }
+
+    /// Notices to a target: `sent`, `failed` (each try that will be repeated) or `given_up`.
+    pub fn notices(&self, target: &str, result: &'static str, many: u64) {
+        self.notices.get_or_create(&NoticeLabels { target: target.to_owned(), result }).inc_by(many);
+    }
+
+    /// How many notices are not sent yet.
+    pub fn set_notices_waiting(&self, waiting: u64) {
+        self.notices_waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the portal refuses every call.
+    pub fn set_portal_stopped(&self, stopped: bool) {
+        self.stopped.set(i64::from(stopped));
+    }
+
+    /// How many runs wait for a person.
+    pub fn set_runs_held(&self, held: u64) {
+        self.held.set(i64::try_from(held).unwrap_or(i64::MAX));
     }
 
     /// Whether deletions are paused.

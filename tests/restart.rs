@@ -45,8 +45,13 @@ async fn client(sandbox: &Sandbox, store: &Store, clock: Clock) -> Portal {
 async fn engine(portal: Portal, store: Store, clock: Clock) -> Engine {
     let parts = Parts { store, portal, clock, metrics: Metrics::new(), seed: 1 };
     let keep_history = Age::parse("365d").unwrap();
-    let rules =
-        RuleSet { rules: Vec::new(), protections: Vec::new(), portal: PortalLimits::default(), keep_history };
+    let rules = RuleSet {
+        rules: Vec::new(),
+        protections: Vec::new(),
+        portal: PortalLimits::default(),
+        keep_history,
+        notify: Vec::new(),
+    };
     Engine::start(parts, rules).await.unwrap()
 }
 

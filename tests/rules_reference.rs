@@ -39,6 +39,13 @@ fn takes(kind: Kind) -> String {
         Kind::Schedule => "[schedule](#schedules)".to_owned(),
         Kind::Events => "list of [events](#events)".to_owned(),
         Kind::Ids => "list of ids".to_owned(),
+        Kind::Words(words) => {
+            format!("list of {}", words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "))
+        }
+        Kind::Variable => "`JANITOR_NOTIFY_…`, `JANITOR_SMTP_…`".to_owned(),
+        Kind::Template => "JSON with placeholders".to_owned(),
+        Kind::Address => "address".to_owned(),
+        Kind::Addresses => "list of addresses".to_owned(),
         Kind::Match => "[conditions](#conditions)".to_owned(),
         Kind::OlderThan => "age, or a map".to_owned(),
         Kind::DateField => "field with a date".to_owned(),
@@ -92,6 +99,15 @@ fn takes_in_russian(kind: Kind) -> String {
         Kind::Schedule => "[расписание](#расписания)".to_owned(),
         Kind::Events => "список [событий](#события)".to_owned(),
         Kind::Ids => "список id".to_owned(),
+        Kind::Words(words) => {
+            format!(
+                "список из {}",
+                words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+            )
+        }
+        Kind::Template => "JSON с подстановками".to_owned(),
+        Kind::Address => "адрес".to_owned(),
+        Kind::Addresses => "список адресов".to_owned(),
         Kind::Match => "[условия](#условия)".to_owned(),
         Kind::OlderThan => "срок или набор ключей".to_owned(),
         Kind::DateField => "поле с датой".to_owned(),
@@ -99,7 +115,7 @@ fn takes_in_russian(kind: Kind) -> String {
         Kind::Lead => "поля со значениями".to_owned(),
         Kind::Map(_) => "набор ключей".to_owned(),
         Kind::List(_) => "список".to_owned(),
-        Kind::Version | Kind::Bool | Kind::OneOf(_) => takes(kind),
+        Kind::Version | Kind::Bool | Kind::OneOf(_) | Kind::Variable => takes(kind),
     }
 }
 
@@ -175,6 +191,7 @@ fn file_with(section: Section, key: &Key, line: &str) -> (String, u32) {
     const RULE: [&str; 3] = ["name: a", "schedule: \"@daily\"", "match: { stageId: JUNK }"];
     const CASE: [&str; 4] = ["name: a", "lead: { stageId: JUNK }", "rule: a", "expect: delete"];
     let head = "version: 1\ntimezone: UTC\n";
+    let of_way = |way: &str| format!("{head}notify:\n  - name: a\n    on: [held]\n    {way}:\n      ");
     let (before, after) = match section {
         Section::File => (String::new(), rest(&["version: 1", "timezone: UTC"], "")),
         Section::Portal => (format!("{head}portal:\n  "), String::new()),
@@ -188,6 +205,19 @@ fn file_with(section: Section, key: &Key, line: &str) -> (String, u32) {
             ),
             rest(&["field: movedTime", "age: 1d"], "      "),
         ),
+        Section::Notify => {
+            let way = match key.name {
+                "http" | "email" | "chat" => "# told by the key above",
+                _ => "chat: { user_id: 1 }",
+            };
+            (format!("{head}notify:\n  - "), rest(&["name: a", way, "on: [held]"], "    "))
+        }
+        Section::Http => (of_way("http"), rest(&["url_env: JANITOR_NOTIFY_URL"], "      ")),
+        Section::Email => {
+            let others = ["to: [a@example.org]", "from: b@example.org", "smtp_env: JANITOR_SMTP_URL"];
+            (of_way("email"), rest(&others, "      "))
+        }
+        Section::Chat => (of_way("chat"), String::new()),
         Section::Tests => (
             String::new(),
             rest(

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::failure::Failure;
 use super::print::{Out, complain};
 use super::turns::Turns;
-use super::workshop;
+use super::{courier, workshop};
 use crate::cli::{CheckArgs, CheckFormat};
 use crate::clock::Clock;
 use crate::core::rule::{KeepCopy, Protection, Rule, RuleSet};
@@ -176,6 +176,18 @@ fn hints(report: Report, settings: &Settings, rules: &RuleSet) -> Result<(), Fai
             listening.join(", ")
         );
         hints.push(("events-without-token", message));
+    }
+    let courier = courier::courier()?;
+    for target in &rules.notify {
+        for (variable, why) in courier.check(target) {
+            let message = format!(
+                "{}: {why}; `serve` refuses to start without it: target {} of {}",
+                variable.as_str(),
+                target.name,
+                target.place.file
+            );
+            hints.push(("notify-secret", message));
+        }
     }
     for (code, message) in hints {
         let told = Told { severity: "warning", code, place: None, message: &message, help: None };

@@ -3,6 +3,7 @@
 mod alone;
 mod check;
 mod completions;
+mod courier;
 mod demo;
 mod explain;
 mod export;
@@ -12,6 +13,7 @@ mod init;
 mod intake;
 mod jobs;
 mod judged;
+mod notify;
 mod plan;
 mod print;
 mod reload;
@@ -32,7 +34,7 @@ mod workshop;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command, SettingsFlags};
+use crate::cli::{Cli, Command, NotifyCommand, SettingsFlags};
 use crate::settings::{Flags, Need};
 use failure::Failure;
 use print::{Out, complain};
@@ -121,6 +123,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Pause(args) => status::pause(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
         Command::Resume(args) => status::resume(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
         Command::Status(args) => status::status(&quiet(Need::NoPortal)?, Out::new(args.json)).await,
+        Command::Notify(args) => match args.what {
+            NotifyCommand::Test(args) => notify::test(&quiet(Need::Portal)?, &args).await,
+        },
         Command::Schema(args) => schema::schema(&args),
         Command::Completions(args) => completions::completions(&args),
     }

@@ -7,12 +7,14 @@ use tracing::{error, info};
 
 use super::health::Health;
 use super::vet;
-use crate::engine::Engine;
+use crate::core::notice::Happening;
+use crate::engine::{Courier, Engine};
 use crate::http::notify;
 use crate::http::reload::Reload;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::store::control;
+use crate::store::notices;
 
 /// Who waits for a reload at the same time: more than people are in front of one service.
 const WAITING: usize = 8;
@@ -45,6 +47,7 @@ pub(super) struct Reloading<'s> {
     pub(super) engine: &'s Engine,
     pub(super) health: &'s Health,
     pub(super) metrics: &'s Metrics,
+    pub(super) courier: &'s Courier,
 }
 
 impl Reloading<'_> {
@@ -80,6 +83,7 @@ impl Reloading<'_> {
                         "the rules were not reloaded; the old ones stay in force"
                     );
                     self.health.reloaded(Some(problems.join("\n")));
+                    self.tell(problems.len()).await;
                 }
             }
             // Whoever asked may have gone.
@@ -88,8 +92,18 @@ impl Reloading<'_> {
         }
     }
 
+    /// Has people told that the rules were not reloaded.
+    async fn tell(&self, problems: usize) {
+        let failed = Happening::ReloadFailed { problems: problems as u64 };
+        let ctx = self.engine.context();
+        let now = ctx.clock.now();
+        if let Err(error) = ctx.store.write(move |db| notices::tell(db, &failed, now)).await {
+            error!(%error, "nobody can be told of it");
+        }
+    }
+
     async fn reload(&self) -> Outcome {
-        let rules = vet::load(self.settings)?;
+        let rules = vet::load(self.settings, self.courier)?;
         let count = rules.rules.len();
         let replaced = match vet::ask(&self.engine.context().portal, &rules).await? {
             None => self.engine.reload(rules).await,

@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::health::Health;
 use super::reload::{self, Reloading};
 use super::workshop::{self, Whose};
-use super::{intake, vet};
+use super::{courier, intake, vet};
 use crate::clock::Clock;
 use crate::engine::{self, Context, Engine, FOREIGN_CHANGES_EVERY, Guards};
 use crate::http::admin::{self, Admin};
@@ -75,7 +75,8 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop_asked = asked_to_stop();
     tokio::pin!(stop_asked);
     let (public_socket, admin_socket) = listen::from_systemd()?;
-    let rules = vet::load(&settings).map_err(Failure::Usage)?;
+    let courier = courier::courier()?;
+    let rules = vet::load(&settings, &courier).map_err(Failure::Usage)?;
     let lock = own(&settings.db).await?;
     let store = workshop::open_store(&settings.db, true)?;
     let metrics = Metrics::new();
@@ -114,7 +115,8 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     }
     let silence_alarm = settings.silence_alarm.filter(|_| listens).map(|age| age.duration());
     let disk = Some(Disk::of(&settings.db));
-    let engine = Arc::new(engine.guarding(Guards { disk, silence_alarm }));
+    let engine = engine.guarding(Guards { disk, silence_alarm }).notifying(courier.clone());
+    let engine = Arc::new(engine);
     let stop = CancellationToken::new();
     let listeners = TaskTracker::new();
     serve_public(&settings, &engine, public, &listeners, &stop)?;
@@ -126,7 +128,13 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failure> {
     listeners.spawn(feed_watchdog(engine.context().clone(), stop.clone()));
     notify::ready();
     info!(version = crate::VERSION, rules = engine.context().rules().rules.len(), "ready");
-    let reloading = Reloading { settings: &settings, engine: &engine, health: &health, metrics: &metrics };
+    let reloading = Reloading {
+        settings: &settings,
+        engine: &engine,
+        health: &health,
+        metrics: &metrics,
+        courier: &courier,
+    };
     let crashed = tokio::select! {
         () = &mut stop_asked => false,
         () = engine.crashed() => true,

@@ -6,9 +6,10 @@ use std::path::Path;
 use tracing::warn;
 
 use super::failure::Failure;
-use super::workshop;
+use super::{courier, workshop};
 use crate::clock::Clock;
 use crate::core::rule::RuleSet;
+use crate::engine::Courier;
 use crate::engine::online::{self, NOT_CHECKED};
 use crate::portal::{CallError, Portal};
 use crate::rules::{self, CaseResult, Diagnostic, Tests};
@@ -17,14 +18,19 @@ use crate::settings::Settings;
 /// Reads the rules and runs the tests beside them. Oddities are logged.
 ///
 /// # Errors
-/// Everything that is wrong, an entry each: mistakes in the files, cases that fail, a token that is missing.
-pub(super) fn load(settings: &Settings) -> Result<RuleSet, Vec<String>> {
+/// Everything that is wrong, an entry each: mistakes in the files, cases that fail, a token or a secret of notices that
+/// is missing.
+pub(super) fn load(settings: &Settings, courier: &Courier) -> Result<RuleSet, Vec<String>> {
     let loaded = rules::load(&settings.rules).map_err(|problems| rendered(&problems))?;
     for warning in loaded.warnings.iter().chain(&rules::lint(&loaded.rules, Clock::System.now())) {
         warn!("{}", warning.render(false));
     }
     if let Err(Failure::Usage(problems)) = workshop::without_token(&loaded.rules, settings) {
         return Err(problems);
+    }
+    let secrets = courier::without_secrets(&loaded.rules, courier);
+    if !secrets.is_empty() {
+        return Err(secrets);
     }
     test(&settings.rules, &loaded.rules)?;
     Ok(loaded.rules)

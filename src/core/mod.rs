@@ -14,6 +14,8 @@ pub mod field;
 pub mod filter;
 pub mod freshness;
 pub mod lead;
+pub mod notice;
+pub mod notify;
 pub mod operating;
 pub mod outcome;
 pub mod pace;

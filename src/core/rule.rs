@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::age::Age;
 use super::condition::Condition;
 use super::lead::LeadId;
+use super::notify::Target;
 use super::schedule::Schedule;
 use super::spots::Spots;
 
@@ -285,6 +286,8 @@ pub struct RuleSet {
     pub portal: PortalLimits,
     /// How long finished jobs, events and runs are kept.
     pub keep_history: Age,
+    /// Who is told what happens, of all files.
+    pub notify: Vec<Target>,
 }
 
 impl RuleSet {

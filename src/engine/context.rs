@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, warn};
 
 use super::Parts;
+use super::notify::Courier;
 use super::pulse::Pulse;
 use super::unchecked::Unchecked;
 use crate::clock::Clock;
@@ -51,6 +52,8 @@ pub struct Context {
     pub(super) room: Arc<watch::Sender<Room>>,
     /// Which loops are alive.
     pub(super) pulse: Pulse,
+    /// Who brings notices to their targets.
+    pub(super) courier: Courier,
 }
 
 /// How often a read is tried before its caller hears of the failure. With the delays of [`retry`] that is about ten
@@ -77,6 +80,7 @@ impl Context {
             unchecked: Arc::new(watch::Sender::new(unchecked)),
             room: Arc::new(watch::Sender::new(Room::Enough)),
             pulse: Pulse::default(),
+            courier: Courier::default(),
         }
     }
 
@@ -90,6 +94,12 @@ impl Context {
     #[must_use]
     pub fn hurried(&self) -> Context {
         Context { read_tries: HURRIED_TRIES, ..self.clone() }
+    }
+
+    /// The same context with somebody to bring notices to their targets.
+    #[must_use]
+    pub fn delivering(&self, courier: Courier) -> Context {
+        Context { courier, ..self.clone() }
     }
 
     /// Spawns a loop, or a piece of work of one; a panic in it ends the service rather than one lane in silence.
@@ -320,6 +330,9 @@ pub enum EngineError {
         /// What contradicts the filter.
         clause: String,
     },
+    /// No target of notices has that name.
+    #[error("there is no target of notices `{0}`")]
+    NoSuchTarget(String),
     /// No rule has that name.
     #[error("there is no rule `{0}`")]
     NoSuchRule(String),

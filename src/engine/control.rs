@@ -15,6 +15,7 @@ use super::context::{Context, EngineError};
 use super::evaluator::{self, Evaluated};
 use super::explain;
 use super::guards::{Guards, Watch};
+use super::notify;
 use super::pace::PaceKeeper;
 use super::plan;
 use super::pulse::Part;
@@ -28,7 +29,7 @@ use crate::store::RunId;
 use crate::store::Store;
 use crate::store::requests::{self, Request, RequestState};
 use crate::store::runs::{self, Trigger};
-use crate::store::{control, copies, events, jobs, prune};
+use crate::store::{control, copies, events, jobs, notices, prune};
 
 /// How often the database is asked whether another process wrote: `pause` must act within a second.
 pub const FOREIGN_CHANGES_EVERY: SignedDuration = SignedDuration::from_millis(250);
@@ -42,6 +43,8 @@ const PUBLISH_EVERY: SignedDuration = SignedDuration::from_secs(2);
 const PRUNE_ROWS: u32 = 1000;
 /// History that is kept whatever `keep_history` says.
 const HISTORY_AT_LEAST: Age = Age::days(8);
+/// How long it is kept which notices were sent and which were given up: long enough to ask why nobody was told.
+const KEEP_NOTICES: Age = Age::days(8);
 /// A service that was silent for longer than this may have missed events.
 pub(super) const SILENCE_IS_A_GAP: SignedDuration = SignedDuration::from_secs(60);
 /// How often a plan says how far it is: a person looks about as often.
@@ -159,6 +162,10 @@ async fn tell_changes(ctx: &Context, known: &mut Known) -> Result<(), EngineErro
 
 async fn publish_metrics(ctx: &Context) -> Result<(), EngineError> {
     let (counts, paused) = ctx.store.read(|db| Ok((jobs::counts(db)?, control::paused(db)?))).await?;
+    let (stopped, held) =
+        ctx.store.read(|db| Ok((control::portal_stop(db)?.is_some(), runs::held_count(db)?))).await?;
+    ctx.metrics.set_portal_stopped(stopped);
+    ctx.metrics.set_runs_held(held);
     let done = counts.total() - counts.waiting - counts.running;
     ctx.metrics.set_jobs(metrics::JobCounts { waiting: counts.waiting, running: counts.running, done });
     ctx.metrics.set_paused(paused);
@@ -175,6 +182,7 @@ async fn tidy(ctx: &Context, now: Timestamp) -> Result<(), EngineError> {
             copies::expire(db, now, PRUNE_ROWS)?;
             requests::expire(db, now)?;
             prune::prune(db, before, PRUNE_ROWS)?;
+            notices::prune(db, KEEP_NOTICES.before(now), PRUNE_ROWS)?;
             runs::expire_held(db, now)
         })
         .await?;
@@ -203,6 +211,7 @@ async fn answer(ctx: Context, rules: Arc<RuleSet>, request: Request) {
         "run" => run_rule(&ctx.hurried(), &rules, &request.args_json).await,
         "plan" => plan_rule(&ctx.hurried(), &rules, &request).await,
         "restore" => restore_leads(&ctx.hurried(), &rules, &request).await,
+        "notify" => test_notices(&ctx, &request.args_json).await,
         "explain" => explain_lead(&ctx.hurried(), &rules, &request.args_json).await,
         "simulate" => simulate_days(&ctx.hurried(), &rules, &request.args_json).await,
         "place" => Ok(take_place(&ctx).await),
@@ -321,6 +330,15 @@ async fn explain_lead(ctx: &Context, rules: &RuleSet, args: &str) -> Result<Valu
     match explain::explain(ctx, rules, lead, as_test).await {
         Ok(told) => serde_json::to_value(&told).map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn test_notices(ctx: &Context, args: &str) -> Result<Value, String> {
+    let args = argument(args)?;
+    let target = args.get("target").and_then(Value::as_str);
+    match notify::test(ctx, target).await {
+        Ok(told) => serde_json::to_value(&told).map_err(|error| error.to_string()),
+        Err(error) => Err(format!("{error}; if it is new in the rules, reload the service first")),
     }
 }
 

@@ -4,7 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use tracing::{error, info, warn};
 
 use super::context::{Context, EngineError};
-use crate::store::{Disk, Room, control, events};
+use crate::core::notice::Happening;
+use crate::store::{Disk, Room, control, events, notices};
 
 /// What to keep an eye on; nothing by default.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +85,7 @@ impl Watch {
                 ctx.store
                     .write(move |db| {
                         control::set_silent_since(db, Some(heard), now)?;
+                        notices::tell(db, &Happening::Silence { since: heard }, now)?;
                         events::record_gap(db, &format!("no event came since {heard}"), now)
                     })
                     .await?;

@@ -17,6 +17,7 @@ pub mod explain;
 mod guards;
 mod inbox;
 mod lane;
+pub mod notify;
 pub mod online;
 pub mod pace;
 pub mod plan;
@@ -46,6 +47,7 @@ pub use approve::approve;
 pub use context::{Context, EngineError, remedy_of};
 pub use control::{FOREIGN_CHANGES_EVERY, note_downtime};
 pub use guards::{Guards, silence};
+pub use notify::Courier;
 pub use pulse::{Part, Pulse};
 pub use unchecked::Unchecked;
 
@@ -143,6 +145,12 @@ impl Engine {
         Engine { guards, ..self }
     }
 
+    /// The same with somebody to bring notices to their targets; without it only those in the portal itself arrive.
+    #[must_use]
+    pub fn notifying(self, courier: Courier) -> Engine {
+        Engine { ctx: self.ctx.delivering(courier), ..self }
+    }
+
     /// So that an alert on a rule that did not run sees a rule that has not run since the start.
     async fn publish_last_runs(&self, rules: &RuleSet) -> Result<(), EngineError> {
         for rule in &rules.rules {
@@ -184,6 +192,7 @@ impl Engine {
         self.ctx.spawn(&self.tasks, scheduler::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(&self.tasks, probe::run(self.ctx.clone()));
         self.ctx.spawn(&self.tasks, restore::run(self.ctx.clone()));
+        self.ctx.spawn(&self.tasks, notify::run(self.ctx.clone(), self.tasks.clone()));
         self.ctx.spawn(
             &self.tasks,
             control::run(self.ctx.clone(), self.tasks.clone(), look_every, self.guards.clone()),

@@ -6,10 +6,11 @@ use tracing::info;
 
 use super::context::{Context, EngineError};
 use crate::core::decide::rule_of_job;
+use crate::core::notice::Occasion;
 use crate::core::outcome::Outcome;
 use crate::core::rule::RuleSet;
 use crate::store::control::{self, UncheckedRules};
-use crate::store::{jobs, runs};
+use crate::store::{jobs, notices, runs};
 
 /// Protections of `before` that `after` no longer has, by name.
 pub fn vanished_protections(before: &RuleSet, after: &RuleSet) -> Vec<String> {
@@ -21,7 +22,7 @@ pub fn vanished_protections(before: &RuleSet, after: &RuleSet) -> Vec<String> {
 
 /// Notes the rules' texts (only times after a text was first seen are made up), spares waiting jobs whose rule is gone
 /// or in mode `plan`, moves the due times of the others to a longer grace period, and writes down which rules are
-/// unchecked.
+/// unchecked and who is told what.
 pub(super) async fn apply(
     ctx: &Context,
     rules: &RuleSet,
@@ -31,12 +32,18 @@ pub(super) async fn apply(
     let now = ctx.clock.now();
     let texts: Vec<(String, String)> =
         rules.rules.iter().map(|rule| (rule.name.to_string(), rule.text())).collect();
+    let told: Vec<(String, Occasion)> = rules
+        .notify
+        .iter()
+        .flat_map(|target| target.on.iter().map(|occasion| (target.name.to_string(), *occasion)))
+        .collect();
     let known = rules.clone();
     let spared = ctx
         .store
         .write(move |db| {
             runs::note_rules(db, &texts, now)?;
             control::set_unchecked(db, &unchecked, now)?;
+            notices::subscribe(db, &told, now)?;
             let mut spared = 0;
             for name in jobs::waiting_rules(db)? {
                 match rule_of_job(&known, &name) {

@@ -245,6 +245,13 @@ impl Gate {
         permit
     }
 
+    /// Waits for the right to make a call that nobody waits for, behind those who list.
+    pub(super) async fn aside(self: &Arc<Gate>, method: &str) -> Permit {
+        let permit = self.hold_alone(method).await;
+        self.place_in(&self.listings).await;
+        permit
+    }
+
     /// Waits for the right to list so many pages in one batch.
     pub(super) async fn chain(self: &Arc<Gate>, pages: usize) -> Permit {
         let permit = self.hold(|state, _| (state.chain(pages), 0)).await;

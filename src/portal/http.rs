@@ -69,7 +69,7 @@ impl HttpClient {
 }
 
 /// The proxy that the environment names for https. Plain http goes to this machine only, where a proxy can't reach.
-fn https_proxy() -> Option<reqwest::Result<reqwest::Proxy>> {
+pub(crate) fn https_proxy() -> Option<reqwest::Result<reqwest::Proxy>> {
     let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let address = names.iter().find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
     Some(reqwest::Proxy::https(address).map(|proxy| proxy.no_proxy(reqwest::NoProxy::from_env())))

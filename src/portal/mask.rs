@@ -11,7 +11,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 const MASK: &str = "***";
 
 /// The text without the secrets. `public` are the phrases that stay.
-pub(super) fn mask<'a>(
+pub(crate) fn mask<'a>(
     text: &str,
     secrets: impl IntoIterator<Item = &'a str>,
     public: impl IntoIterator<Item = &'static str>,

@@ -138,6 +138,12 @@ impl Diagnostic {
         self
     }
 
+    /// Shows nothing of the line: there may be a secret in it.
+    pub(super) fn hide_line(&mut self) -> &mut Diagnostic {
+        self.excerpt = None;
+        self
+    }
+
     /// Names the other place.
     pub(super) fn second(&mut self, second: Second) -> &mut Diagnostic {
         self.second = Some(second);

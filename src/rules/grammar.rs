@@ -22,6 +22,14 @@ pub enum Section {
     Rule,
     /// `older_than:` with a field.
     OlderThan,
+    /// An entry of `notify:`.
+    Notify,
+    /// `http:` of a target of notices.
+    Http,
+    /// `email:` of a target of notices.
+    Email,
+    /// `chat:` of a target of notices.
+    Chat,
     /// A file of tests (`*.test.yaml`).
     Tests,
     /// An entry of `cases:`.
@@ -30,7 +38,7 @@ pub enum Section {
 
 impl Section {
     /// Every section, in the order of the reference.
-    pub const ALL: [Section; 9] = [
+    pub const ALL: [Section; 13] = [
         Section::File,
         Section::Portal,
         Section::Defaults,
@@ -38,6 +46,10 @@ impl Section {
         Section::Protection,
         Section::Rule,
         Section::OlderThan,
+        Section::Notify,
+        Section::Http,
+        Section::Email,
+        Section::Chat,
         Section::Tests,
         Section::Case,
     ];
@@ -52,7 +64,11 @@ impl Section {
             | Section::Limits
             | Section::Protection
             | Section::Rule
-            | Section::OlderThan => false,
+            | Section::OlderThan
+            | Section::Notify
+            | Section::Http
+            | Section::Email
+            | Section::Chat => false,
         }
     }
 
@@ -66,6 +82,10 @@ impl Section {
             Section::Protection => "in an entry of `protect:`",
             Section::Rule => "in a rule (an entry of `rules:`)",
             Section::OlderThan => "under `older_than:`",
+            Section::Notify => "in an entry of `notify:`",
+            Section::Http => "under `http:`",
+            Section::Email => "under `email:`",
+            Section::Chat => "under `chat:`",
             Section::Tests => "at the top of a file of tests",
             Section::Case => "in a case (an entry of `cases:`)",
         }
@@ -81,6 +101,10 @@ impl Section {
             Section::Protection => "a protection",
             Section::Rule => "a rule",
             Section::OlderThan => "`older_than:`",
+            Section::Notify => "a target of notices",
+            Section::Http => "`http:`",
+            Section::Email => "`email:`",
+            Section::Chat => "`chat:`",
             Section::Tests => "a file of tests",
             Section::Case => "a case",
         }
@@ -134,6 +158,16 @@ pub enum Kind {
     Events,
     /// A list of lead ids.
     Ids,
+    /// A list of these words.
+    Words(&'static [&'static str]),
+    /// The name of an environment variable with a secret of notices.
+    Variable,
+    /// JSON with placeholders.
+    Template,
+    /// An e-mail address.
+    Address,
+    /// A list of e-mail addresses.
+    Addresses,
     /// A condition on a lead's fields.
     Match,
     /// An age, or a map of [`Section::OlderThan`].
@@ -179,6 +213,9 @@ const MANY: u64 = 1_000_000_000;
 /// The events that a rule may wait for.
 pub const EVENTS: &[&str] = &["ONCRMLEADADD", "ONCRMLEADUPDATE"];
 
+/// What a target of notices can be told, in the words of [`crate::core::notice::Occasion`].
+pub const OCCASIONS: &[&str] = &["held", "finished", "stopped", "reload_failed", "silence"];
+
 const MODES: Kind = Kind::OneOf(&["plan", "delete"]);
 
 /// What a case may expect, in the words of [`crate::core::decide::Verdict`].
@@ -213,6 +250,7 @@ pub const KEYS: &[Key] = &[
     key(Section::File, "defaults", Kind::Map(Section::Defaults), "what the rules of this file have where they say nothing", "defaults: { mode: plan }", "defaults: { match: { stageId: JUNK } }", &["default"]),
     key(Section::File, "protect", Kind::List(Section::Protection), "leads that no rule may delete", "protect: [ { name: pinned, ids: [10243] } ]", "protect: [10243]", &["protected", "protections", "exclude", "except", "keep"]),
     key(Section::File, "rules", Kind::List(Section::Rule), "the rules", "rules: [ { name: old-junk, schedule: \"15 3 * * *\", match: { stageId: JUNK } } ]", "rules: { old-junk: { match: { stageId: JUNK } } }", &["rule"]),
+    key(Section::File, "notify", Kind::List(Section::Notify), "who is told what happens", "notify: [ { name: chat, on: [held, stopped], chat: { user_id: 1 } } ]", "notify: ops@example.org", &["notifications", "notification", "notices", "alerts", "alert"]),
 
     default("2", key(Section::Portal, "requests_per_second", Kind::Decimal { max: 50.0 }, "requests a second in the long run; Enterprise plans allow 5", "requests_per_second: 5", "requests_per_second: 0", &["rps", "rate"])),
     default("50", key(Section::Portal, "burst", Kind::Whole { min: 1, max: 10_000 }, "requests that may be sent at once before the rate counts; Enterprise plans allow 250", "burst: 250", "burst: 0", &[])),
@@ -250,6 +288,22 @@ pub const KEYS: &[Key] = &[
 
     required(key(Section::OlderThan, "field", Kind::DateField, "the field that holds the date", "field: lastActivityTime", "field: stageId", &[])),
     required(key(Section::OlderThan, "age", Kind::Age, "how long ago, at least", "age: 90d", "age: 90", &["older_than", "than"])),
+
+    required(key(Section::Notify, "name", Kind::Name, "the target's name, unique over all files", "name: ops", "name: The Ops", &["id", "title"])),
+    required(key(Section::Notify, "on", Kind::Words(OCCASIONS), "what it is told: a run is held, a run has ended, the portal refuses every call, the rules were not reloaded, no events come", "on: [held, stopped]", "on: [hold]", &["events", "event", "when", "about"])),
+    key(Section::Notify, "http", Kind::Map(Section::Http), "by an HTTP POST", "http: { url_env: JANITOR_NOTIFY_OPS_URL }", "http: https://example.org", &["webhook", "slack", "telegram", "https", "post"]),
+    key(Section::Notify, "email", Kind::Map(Section::Email), "by e-mail", "email: { to: [boss@example.org], from: janitor@example.org, smtp_env: JANITOR_SMTP_URL }", "email: boss@example.org", &["mail", "e_mail", "smtp"]),
+    key(Section::Notify, "chat", Kind::Map(Section::Chat), "by a notification in the portal itself; the webhook needs the scope `im` for it", "chat: { user_id: 1 }", "chat: 1", &["bitrix24", "bitrix", "im"]),
+
+    required(key(Section::Http, "url_env", Kind::Variable, "the environment variable with the address, which is a secret", "url_env: JANITOR_NOTIFY_OPS_URL", "url_env: OPS_URL", &["url", "address", "uri"])),
+    key(Section::Http, "token_env", Kind::Variable, "the environment variable with a token, sent as `Authorization: Bearer`", "token_env: JANITOR_NOTIFY_OPS_TOKEN", "token_env: TOKEN", &["token", "bearer", "authorization", "secret"]),
+    default("'{\"text\": \"{{text}}\"}'", key(Section::Http, "body", Kind::Template, "the body, JSON; `{{text}}`, `{{title}}`, `{{occasion}}`, `{{rule}}`, `{{run}}`, `{{count}}`, `{{time}}` and `{{portal}}` are filled in", "body: '{\"chat_id\": \"-1001\", \"text\": \"{{text}}\"}'", "body: '{\"text\": \"{{message}}\"}'", &["template", "json", "text", "payload", "data"])),
+
+    required(key(Section::Email, "to", Kind::Addresses, "whom to", "to: [boss@example.org]", "to: [boss]", &["recipients", "recipient"])),
+    required(key(Section::Email, "from", Kind::Address, "whom from", "from: janitor@example.org", "from: janitor", &["sender"])),
+    required(key(Section::Email, "smtp_env", Kind::Variable, "the environment variable with the mail server: smtps://USER:PASSWORD@HOST, or smtp:// for STARTTLS", "smtp_env: JANITOR_SMTP_URL", "smtp_env: SMTP_URL", &["smtp", "server", "url_env", "smtp_url"])),
+
+    required(key(Section::Chat, "user_id", Kind::Whole { min: 1, max: 2_147_483_647 }, "the id of the portal's user who is told", "user_id: 1", "user_id: boss", &["user", "id", "to"])),
 
     required(key(Section::Tests, "now", Kind::Moment, "the moment at which every case is judged, with its offset", "now: 2026-11-25T12:00:00+01:00", "now: today", &["at", "time", "date"])),
     key(Section::Tests, "rules", Kind::Text, "the rules file or directory, seen from the file of tests; without it JANITOR_RULES or --rules, else the rules.yaml beside it", "rules: rules.yaml", "rules: [a.yaml, b.yaml]", &["file", "path"]),

@@ -11,6 +11,7 @@ use super::scalar::Meaning;
 use super::tree::{self, Node};
 use crate::core::field::{FIELDS, FieldKind};
 use crate::core::lead::MAX_LEAD_ID;
+use crate::core::notify::Variable;
 use crate::core::rule::RuleName;
 
 const DRAFT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -19,6 +20,8 @@ const NAME: &str = "^[a-z0-9][a-z0-9-]*$";
 const AGE: &str = "^[0-9]+[hdw]$";
 const AGE_OR_NONE: &str = "^(none|[0-9]+[hdw])$";
 const ZONE: &str = "^(UTC|[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)+)$";
+const VARIABLE: &str = "^JANITOR_(NOTIFY|SMTP)_[A-Z0-9_]+$";
+const ADDRESS: &str = r"^[^@\s<>,;:]+@[A-Za-z0-9.-]+$";
 /// A day, or a moment with or without its offset.
 const DATE: &str = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}[0-9:.]*(Z|[+-][0-9:]+)?)?$";
 /// A moment with its offset.
@@ -80,6 +83,10 @@ fn definition(section: Section) -> &'static str {
         Section::Protection => "protection",
         Section::Rule => "rule",
         Section::OlderThan => "older_than",
+        Section::Notify => "notify",
+        Section::Http => "http",
+        Section::Email => "email",
+        Section::Chat => "chat",
         Section::Tests => "tests",
         Section::Case => "case",
     }
@@ -121,6 +128,10 @@ fn section(section: Section) -> Value {
                 schema
                     .insert("anyOf".to_owned(), json!([{ "required": ["ids"] }, { "required": ["match"] }]));
             }
+            Section::Notify => {
+                let ways = ["http", "email", "chat"].map(|way| json!({ "required": [way] }));
+                schema.insert("oneOf".to_owned(), json!(ways));
+            }
             Section::Rule => {
                 // Unix joins the two day fields by "or" and people by "and": the rule has to say.
                 let both = json!({
@@ -135,6 +146,9 @@ fn section(section: Section) -> Value {
             | Section::Defaults
             | Section::Limits
             | Section::OlderThan
+            | Section::Http
+            | Section::Email
+            | Section::Chat
             | Section::Tests
             | Section::Case => {}
         }
@@ -173,6 +187,11 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Schedule => json!({ "type": "string", "pattern": schedule() }),
         Kind::Events => list(&json!({ "type": "string", "enum": EVENTS })),
         Kind::Ids => list(&json!({ "type": "integer", "minimum": 1, "maximum": MAX_LEAD_ID })),
+        Kind::Words(words) => list(&json!({ "type": "string", "enum": words })),
+        Kind::Variable => json!({ "type": "string", "pattern": VARIABLE, "maxLength": Variable::MAX_LENGTH }),
+        Kind::Template => text(),
+        Kind::Address => json!({ "type": "string", "pattern": ADDRESS }),
+        Kind::Addresses => list(&json!({ "type": "string", "pattern": ADDRESS })),
         Kind::Match => reference("match"),
         Kind::OlderThan => {
             json!({ "anyOf": [kind_schema(Kind::Age), reference(definition(Section::OlderThan))] })

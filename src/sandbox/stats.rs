@@ -15,6 +15,17 @@ pub struct Deletion {
     pub by: String,
 }
 
+/// One notification that a user of the portal got.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Notification {
+    /// The user.
+    pub user: u32,
+    /// What it says.
+    pub text: String,
+    /// When, as RFC 3339 in UTC.
+    pub at: jiff::Timestamp,
+}
+
 /// The counters of a sandbox since it was made.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Stats {
@@ -40,6 +51,8 @@ pub struct Stats {
     pub most_in_flight: u64,
     /// Every deletion in order.
     pub deletions: Vec<Deletion>,
+    /// Every notification in order.
+    pub notifications: Vec<Notification>,
     /// Events handed to the outgoing webhook's queue or to a subscriber.
     pub events: u64,
     /// Events lost because a queue was full, or whose delivery failed: the portal never tries again.

@@ -42,8 +42,11 @@ impl Source {
     }
 
     /// A secret from `NAME`, from the file that `NAME_FILE` names or from a systemd credential; blanks and line
-    /// breaks around it are removed. More than one of the three, or one that can't be read, is a problem.
-    pub(super) fn secret(&self, name: &str) -> Result<Option<SecretString>, Problem> {
+    /// breaks around it are removed.
+    ///
+    /// # Errors
+    /// Where more than one of the three is set, or one can't be read.
+    pub fn secret(&self, name: &str) -> Result<Option<SecretString>, Problem> {
         let file_variable = format!("{name}_FILE");
         let credential = name.to_ascii_lowercase().replace('_', "-");
         let value = self.get(name);

@@ -5,6 +5,8 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::{Deserialize, Serialize};
 
 use super::columns::{exactly_one, from_ms, ms, signed, unsigned};
+use super::notices;
+use crate::core::notice::Happening;
 
 const PAUSED: &str = "paused";
 const PORTAL_STOP: &str = "portal_stop";
@@ -67,8 +69,14 @@ pub fn portal_stop(db: &Connection) -> rusqlite::Result<Option<PortalStop>> {
 
 /// Records that the portal is stopped. A stop that only a person ends stays one, whatever is refused after it.
 pub fn set_portal_stop(db: &Connection, stop: &PortalStop) -> rusqlite::Result<()> {
-    if !stop.needs_person && portal_stop(db)?.is_some_and(|known| known.needs_person) {
+    let known = portal_stop(db)?;
+    if !stop.needs_person && known.as_ref().is_some_and(|known| known.needs_person) {
         return Ok(());
+    }
+    // A stop is told of once, however many calls were refused; and once more where it turns out to need a person.
+    if known.is_none_or(|known| stop.needs_person && !known.needs_person) {
+        let stopped = Happening::Stopped { code: stop.code.clone(), needs_person: stop.needs_person };
+        notices::tell(db, &stopped, stop.since)?;
     }
     let text = serde_json::to_string(stop)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;

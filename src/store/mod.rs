@@ -23,6 +23,7 @@ mod ids;
 pub mod jobs;
 mod lock;
 mod mounts;
+pub mod notices;
 mod open;
 pub mod plans;
 pub mod protections;

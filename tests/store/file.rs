@@ -26,7 +26,7 @@ async fn every_setting_reads_back_as_it_was_asked_for() {
             ("busy_timeout", "5000"),
             ("journal_size_limit", "67108864"),
             ("application_id", "1647457386"),
-            ("user_version", "4"),
+            ("user_version", "5"),
         ];
         for (name, value) in wanted {
             assert_eq!(store.write(move |db| setting(db, name)).await.unwrap(), value, "{name}, {round}");

@@ -22,6 +22,7 @@ mod keeping;
 mod limits;
 #[path = "../../examples/simulate/sim/listener.rs"]
 mod listener;
+mod notices;
 mod selecting;
 mod stops;
 mod unchecked;

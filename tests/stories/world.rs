@@ -16,7 +16,7 @@ use b24_janitor::core::lead::LeadId;
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::RuleSet;
 use b24_janitor::engine::evaluator::{self, Evaluated};
-use b24_janitor::engine::{Engine, EngineError, Guards, Parts, online};
+use b24_janitor::engine::{Courier, Engine, EngineError, Guards, Parts, online};
 use b24_janitor::metrics::Metrics;
 use b24_janitor::portal::{Access, CallError, Portal, PortalOptions, Transport};
 use b24_janitor::rules::{self, Input};
@@ -63,6 +63,8 @@ pub(crate) struct World {
     asks: bool,
     /// What the next start keeps an eye on.
     pub(crate) guards: Guards,
+    /// Who brings the notices of the next start.
+    pub(crate) courier: Courier,
     _directory: tempfile::TempDir,
     _watchdog: mpsc::Sender<()>,
 }
@@ -132,6 +134,7 @@ impl World {
             known,
             asks: false,
             guards: Guards::default(),
+            courier: Courier::default(),
             sandbox,
             _directory: directory,
             _watchdog: watch(),
@@ -164,7 +167,7 @@ impl World {
             None => Engine::start(parts, rules).await.unwrap(),
             Some(why) => Engine::start_unchecked(parts, rules, &why).await.unwrap(),
         };
-        let engine = engine.guarding(self.guards.clone());
+        let engine = engine.guarding(self.guards.clone()).notifying(self.courier.clone());
         engine.spawn(LOOK_EVERY);
         *self.ear.lock().unwrap() = Some(listener(&store, self.clock, &metrics));
         self.service = Some(Service { engine, store, metrics });

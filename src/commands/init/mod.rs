@@ -58,6 +58,7 @@ async fn set_up(mut settings: Settings, args: &InitArgs) -> Result<(), Failure> 
         protections: Vec::new(),
         portal: PortalLimits::default(),
         keep_history: NO_HISTORY,
+        notify: Vec::new(),
     };
     let turns = Turns::of(&settings, &nothing).await?;
     let looked = look(&turns.portal, &nothing).await;

@@ -261,7 +261,7 @@ fn schedule(reader: &mut Reader<'_>, fields: &Fields<'_>, zone: &Zone) -> Option
 }
 
 /// A byte range of a scalar's text as one of the file; the whole scalar where escapes or folding moved the bytes.
-fn inside(reader: &Reader<'_>, node: &Node, text: &str, part: &Range<usize>) -> Range<usize> {
+pub(super) fn inside(reader: &Reader<'_>, node: &Node, text: &str, part: &Range<usize>) -> Range<usize> {
     let source = reader.source.text.get(node.span.clone()).unwrap_or_default();
     let shift = if source == text {
         0

@@ -5,6 +5,7 @@
 mod age;
 mod cases;
 mod entries;
+mod notify;
 mod reader;
 mod scalars;
 mod selection;
@@ -24,6 +25,7 @@ use super::grammar::Section;
 use super::scalar::Meaning;
 use super::tree::{Node, Value};
 use crate::core::age::Age;
+use crate::core::notify::{MAX_TARGETS, Target};
 use crate::core::rule::{PortalLimits, Protection, Rule, RuleName, RuleSet};
 
 /// How long history is kept where no file says otherwise.
@@ -38,6 +40,8 @@ struct Lowered {
     protection_names: Vec<Named>,
     portal: Option<(PortalLimits, Range<usize>)>,
     keep_history: Option<(Age, Range<usize>)>,
+    targets: Vec<Target>,
+    target_names: Vec<Named>,
     found: Vec<Diagnostic>,
 }
 
@@ -48,9 +52,11 @@ pub(super) fn lower(files: &[(Source, Node)]) -> (Option<RuleSet>, Vec<Diagnosti
         protections: Vec::new(),
         portal: PortalLimits::default(),
         keep_history: KEEP_HISTORY,
+        notify: Vec::new(),
     };
     let mut rule_names = HashMap::new();
     let mut protection_names = HashMap::new();
+    let mut target_names = HashMap::new();
     let mut portal: Option<(PortalLimits, Second)> = None;
     let mut keep_history: Option<(Age, Second)> = None;
     let mut found = Vec::new();
@@ -65,11 +71,23 @@ pub(super) fn lower(files: &[(Source, Node)]) -> (Option<RuleSet>, Vec<Diagnosti
             &mut protection_names,
             &mut one.found,
         );
+        unique(
+            source,
+            &one.target_names,
+            "target of notices",
+            "duplicate-target",
+            &mut target_names,
+            &mut one.found,
+        );
+        if rules.notify.len() + one.targets.len() > MAX_TARGETS {
+            one.found.extend(notify::too_many(source, &one.target_names));
+        }
         one_setting(source, "portal", one.portal, &mut portal, &mut one.found);
         one_setting(source, "keep_history", one.keep_history, &mut keep_history, &mut one.found);
         one.found.sort_by_key(|diagnostic| (diagnostic.code == MORE_MISTAKES, diagnostic.span.start));
         rules.rules.extend(one.rules);
         rules.protections.extend(one.protections);
+        rules.notify.extend(one.targets);
         found.extend(one.found);
     }
     if let Some((limits, _)) = portal {
@@ -121,6 +139,13 @@ fn file(source: &Source, tree: &Node) -> Lowered {
                 let (name, rule) = entries::rule(&mut reader, item, &zone, &defaults);
                 out.rule_names.extend(name);
                 out.rules.extend(rule);
+            }
+        }
+        if let Some(entry) = fields.get("notify") {
+            for item in reader.items(entry).unwrap_or_default() {
+                let (name, target) = notify::target(&mut reader, item);
+                out.target_names.extend(name);
+                out.targets.extend(target);
             }
         }
     }

@@ -1,14 +1,19 @@
 //! Dictionaries, users and the methods about the caller.
 //!
-//! Bitrix24 docs: `status/crm-status-list.md`, `user/user-get.md`, `common/users/profile.md`, `common/system/scope.md`.
+//! Bitrix24 docs: `status/crm-status-list.md`, `user/user-get.md`, `common/users/profile.md`, `common/system/scope.md`,
+//! `chats/notifications/im-notify-system-add.md`.
 
 use crate::sandbox::fields::STATUSES;
-use crate::sandbox::methods::Answer;
+use crate::sandbox::methods::{Answer, Call, RestError};
 use crate::sandbox::php::{Arr, Val};
 use crate::sandbox::state::State;
+use crate::sandbox::stats::Notification;
 
 /// Users of the portal: ids 1 to this.
 const USERS: u32 = 5;
+
+/// The most notifications that the books keep: a program that sends more has shown enough.
+const MAX_NOTIFICATIONS: usize = 10_000;
 
 /// `crm.status.list`; only `ENTITY_ID` and `STATUS_ID` filter here.
 pub(super) fn statuses(params: &Arr) -> Answer {
@@ -95,6 +100,24 @@ pub(super) fn profile(state: &State) -> Arr {
     profile.field("LAST_NAME", "Sandbox");
     profile.field("PERSONAL_GENDER", "");
     profile
+}
+
+/// `im.notify.system.add`; the notification stands in the books.
+pub(super) fn notify(state: &mut State, call: &Call<'_>) -> Result<Answer, RestError> {
+    let user = call.params.get("USER_ID").map_or(0, Val::to_int);
+    let text = call.params.get("MESSAGE").map(Val::to_text).unwrap_or_default();
+    let Some(user) = u32::try_from(user).ok().filter(|user| *user > 0) else {
+        return Err(RestError::bad("USER_ID_EMPTY", "User ID can't be empty"));
+    };
+    if text.is_empty() {
+        return Err(RestError::bad("MESSAGE_EMPTY", "Message can't be empty"));
+    }
+    let notifications = &mut state.stats.notifications;
+    if notifications.len() < MAX_NOTIFICATIONS {
+        notifications.push(Notification { user, text, at: call.now });
+    }
+    let id = i64::try_from(notifications.len()).unwrap_or(i64::MAX);
+    Ok(Answer::of(id))
 }
 
 /// A list of names.

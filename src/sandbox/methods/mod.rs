@@ -83,6 +83,7 @@ const METHODS: &[&str] = &[
     "crm.lead.list",
     "crm.lead.update",
     "crm.status.list",
+    "im.notify.system.add",
     "methods",
     "profile",
     "scope",
@@ -99,6 +100,7 @@ pub(super) fn check(state: &State, method: &str) -> Result<(), RestError> {
     let granted = |names: &[&str]| state.options.scope.iter().any(|scope| names.contains(&scope.as_str()));
     let allowed = match method.split('.').next() {
         Some("crm") => granted(&["crm"]),
+        Some("im") => granted(&["im"]),
         Some("user") => granted(&["user", "user_basic", "user_brief"]),
         Some(_) | None => true,
     };
@@ -138,6 +140,7 @@ pub(super) fn run(state: &mut State, call: &mut Call<'_>) -> Result<Answer, Rest
         "crm.item.update" => item::update(state, call),
         "crm.item.fields" => item::fields(state, call),
         "crm.status.list" => Ok(misc::statuses(call.params)),
+        "im.notify.system.add" => misc::notify(state, call),
         "methods" => Ok(Answer::of(misc::names(METHODS.iter().copied()))),
         "profile" => Ok(Answer::of(misc::profile(state))),
         "scope" => Ok(Answer::of(misc::names(state.options.scope.iter().map(String::as_str)))),

@@ -3,10 +3,13 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::Trigger;
 use super::held::{held_run, supersede};
 use super::run::RunState;
+use crate::core::notice::{Ended, Happening};
 use crate::store::columns::{exactly_one, ms, signed};
 use crate::store::ids::RunId;
+use crate::store::notices;
 
 /// How a run ended, or that it is held.
 ///
@@ -86,5 +89,36 @@ pub fn finish(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusql
         ":held_reason": end.held_reason,
         ":now": ms(now),
     })?;
-    exactly_one(changed)
+    exactly_one(changed)?;
+    tell(db, id, end, now)
+}
+
+/// Tells of the run in its own transaction. Runs by event are many and small: only that they are held, or failed, is
+/// told.
+fn tell(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusqlite::Result<()> {
+    let (rule, trigger): (String, Trigger) = db
+        .prepare_cached("SELECT rule, \"trigger\" FROM runs WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let ended = match end.state {
+        RunState::Running => return Ok(()),
+        RunState::Held => {
+            let held = Happening::Held { run: id.0, rule, leads: end.would_enqueue };
+            return notices::tell(db, &held, now);
+        }
+        RunState::Failed => Ended::Failed,
+        RunState::Planned | RunState::Enqueued if trigger == Trigger::Event => return Ok(()),
+        RunState::Planned => Ended::Planned,
+        RunState::Enqueued => Ended::Enqueued,
+    };
+    let finished = Happening::Finished {
+        run: id.0,
+        rule,
+        ended,
+        matched: end.matched,
+        protected: end.protected,
+        undecidable: end.undecidable,
+        waiting: end.already_waiting,
+        leads: end.would_enqueue,
+    };
+    notices::tell(db, &finished, now)
 }

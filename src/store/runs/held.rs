@@ -43,6 +43,11 @@ pub enum Approval {
     Expired,
 }
 
+/// How many runs wait for a person.
+pub fn held_count(db: &Connection) -> rusqlite::Result<u64> {
+    count_of(db, "SELECT count(*) FROM runs WHERE state = 'held'", [])
+}
+
 /// The held run of a rule.
 pub fn held_run(db: &Connection, rule: &str) -> rusqlite::Result<Option<Run>> {
     let sql = format!("{} WHERE state = 'held' AND rule = ?1", run::SELECT);

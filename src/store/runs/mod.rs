@@ -10,8 +10,8 @@ mod run;
 
 pub use finish::{RunEnd, finish};
 pub use held::{
-    Approval, HELD_FOR, JoinHeld, SUPERSEDED, add_to_held, all_held, approve, expire_held, held_run, matches,
-    store_matches, supersede,
+    Approval, HELD_FOR, JoinHeld, SUPERSEDED, add_to_held, all_held, approve, expire_held, held_count,
+    held_run, matches, store_matches, supersede,
 };
 pub use rule_state::{RuleState, all_rule_states, note_rules, rule_state, set_last_fire};
 pub use run::{
