@@ -83,7 +83,7 @@ impl Courier {
             }
         };
         let Some((poster, _)) = &self.means else { return Err("this process brings no notices".to_owned()) };
-        let hidden =
+        let hidden: Vec<SecretString> =
             address.secrets().into_iter().chain(token.as_ref().map(|token| token.text().clone())).collect();
         let body = to.body.render(letter);
         let answered = poster.post(&address, token.as_ref(), body).await;
@@ -102,7 +102,7 @@ impl Courier {
 }
 
 /// A stranger's words without our secrets, without control characters, and not many of them.
-fn shown(text: &str, hidden: &Vec<SecretString>) -> String {
+fn shown(text: &str, hidden: &[SecretString]) -> String {
     // Between two halves of a secret a control character would hide it from the mask and then go.
     let plain: String = text.chars().filter(|c| !c.is_control()).collect();
     let masked = mask(&plain, hidden.iter().map(|secret| secret.expose_secret()), []);
