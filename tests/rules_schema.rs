@@ -46,6 +46,8 @@ enum Missed {
     Depth,
     /// What the parser of this program allows less of than YAML does.
     Parser,
+    /// What a text inside a text means: a template.
+    Template,
     /// It is a warning.
     Warning,
 }
@@ -57,6 +59,9 @@ const MISSED: &[(&str, Missed)] = &[
     ("name_no", Missed::Spelling),
     ("name_twice", Missed::Uniqueness),
     ("not_utf8", Missed::Parser),
+    ("notify_body_no_json", Missed::Template),
+    ("notify_placeholder", Missed::Template),
+    ("notify_twice", Missed::Uniqueness),
     ("protect_name_twice", Missed::Uniqueness),
     ("tag", Missed::Parser),
     ("timezone_misspelt", Missed::Knowledge),

@@ -69,7 +69,10 @@ async fn hold(ctx: &Context, rule: &str, ids: Range<u32>, why: &str) -> RunId {
 /// Ends a lead's job.
 pub(crate) async fn end(ctx: &Context, lead: u32, outcome: Outcome, at: Timestamp) {
     const SQL: &str = "UPDATE jobs SET state = 'done', outcome = ?2, finished_at = ?3 WHERE lead_id = ?1";
-    let write = ctx.store.write(move |db| db.execute(SQL, (lead, outcome.as_str(), at.as_millisecond())));
+    let write = ctx.store.write(move |db| {
+        control::bump(db, "jobs_finished", outcome.as_str(), 1)?;
+        db.execute(SQL, (lead, outcome.as_str(), at.as_millisecond()))
+    });
     assert_eq!(write.await.unwrap(), 1);
 }
 

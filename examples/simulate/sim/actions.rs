@@ -269,9 +269,13 @@ impl World {
 
     pub(crate) async fn pause(&mut self, paused: bool) -> Checked {
         let now = self.service_now()?;
-        if self.write(move |db| control::set_paused(db, paused, now)).await?.is_some() {
+        let told = self.write(move |db| control::set_paused(db, paused, now)).await?.is_some();
+        // A process that dies at the commit of `resume` may have committed it: from then on a deletion breaks no promise.
+        if told || !paused {
             let now = self.clock.now();
             self.wire.ledger().pause(now, paused);
+        }
+        if told {
             self.wire.line(if paused { "paused" } else { "resumed" });
         }
         Ok(())
