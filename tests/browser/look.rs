@@ -54,7 +54,9 @@ pub(crate) fn each_page(browser: &Browser, mut look: impl FnMut(&str)) {
         (!browser.all("article.held").is_empty()).then_some(())
     });
     site.plan(browser);
-    for path in ["/", "/jobs", "/runs", "/rules", "/rules/junk", "/rules/junk/plan", &format!("/leads/{lead}")] {
+    for path in
+        ["/", "/jobs", "/runs", "/rules", "/rules/junk", "/rules/junk/plan", &format!("/leads/{lead}")]
+    {
         site.open(browser, path);
         look(path);
     }
@@ -88,8 +90,8 @@ fn on_a_phone_no_page_scrolls_sideways() {
     browser.size(PHONE.0, PHONE.1);
     each_page(&browser, |page| {
         unfold(&browser);
-        let widths =
-            browser.eval("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]");
+        let widths = browser
+            .eval("return [document.documentElement.scrollWidth, document.documentElement.clientWidth]");
         assert_eq!(widths, serde_json::json!([PHONE.0, PHONE.0]), "{page}");
     });
 }
@@ -107,7 +109,9 @@ fn every_page_can_be_used_without_seeing_it() {
     let browser = turn(&browser);
     let axe = std::env::var_os("JANITOR_AXE").map(|path| std::fs::read_to_string(path).unwrap());
     if axe.is_none() {
-        eprintln!("SKIPPED in part: JANITOR_AXE names no axe.min.js, so only the structure of the pages is looked at");
+        eprintln!(
+            "SKIPPED in part: JANITOR_AXE names no axe.min.js, so only the structure of the pages is looked at"
+        );
     }
     let mut wrong = Vec::new();
     each_page(&browser, |page| {

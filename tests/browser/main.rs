@@ -19,6 +19,7 @@ mod orders;
 #[path = "../cli/portal.rs"]
 #[expect(dead_code, reason = "shared with the tests of the commands, which use more of it")]
 mod portal;
+mod screenshots;
 #[path = "../cli/service.rs"]
 #[expect(dead_code, reason = "shared with the tests of the commands, which use more of it")]
 mod service;

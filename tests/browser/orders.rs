@@ -105,7 +105,8 @@ fn restore(browser: &Browser, site: &Site) {
 
 #[test]
 fn a_script_in_a_leads_title_is_shown_and_does_not_run() {
-    const TITLE: &str = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">";
+    const TITLE: &str =
+        "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">";
     let Some(browser) = shared() else { return };
     let browser = turn(&browser);
     let site = Site::guarded();

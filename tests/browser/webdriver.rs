@@ -60,7 +60,10 @@ impl Browser {
         let mut driver = match command.spawn() {
             Ok(driver) => driver,
             Err(error) => {
-                assert!(std::env::var_os(REQUIRED).is_none(), "{REQUIRED} is set, and no chromedriver starts: {error}");
+                assert!(
+                    std::env::var_os(REQUIRED).is_none(),
+                    "{REQUIRED} is set, and no chromedriver starts: {error}"
+                );
                 eprintln!("SKIPPED: no chromedriver starts ({error}); install chromium and chromium-driver");
                 return None;
             }
@@ -69,12 +72,19 @@ impl Browser {
         let port = lines
             .by_ref()
             .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("successfully on port ")?.1.trim_end_matches('.').to_owned()))
+            .find_map(|line| {
+                Some(line.split_once("successfully on port ")?.1.trim_end_matches('.').to_owned())
+            })
             .unwrap();
         std::thread::spawn(move || lines.for_each(drop));
         let address = SocketAddr::from(([127, 0, 0, 1], port.parse().unwrap()));
-        let arguments =
-            ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--window-size=1280,900"];
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--window-size=1280,900",
+        ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "goog:chromeOptions": { "args": arguments },
@@ -109,7 +119,12 @@ impl Browser {
     /// The elements that a CSS selector finds.
     pub(crate) fn all(&self, css: &str) -> Vec<Element> {
         let found = self.post("/elements", json!({ "using": "css selector", "value": css }));
-        found.as_array().unwrap().iter().map(|one| Element(one[ELEMENT].as_str().unwrap().to_owned())).collect()
+        found
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| Element(one[ELEMENT].as_str().unwrap().to_owned()))
+            .collect()
     }
 
     /// The first element that a CSS selector finds; waits for it.
@@ -159,7 +174,10 @@ impl Browser {
     /// Presses one key of the keyboard, wherever the focus is.
     pub(crate) fn key(&self, key: char) {
         let actions = json!([{ "type": "keyDown", "value": key }, { "type": "keyUp", "value": key }]);
-        self.post("/actions", json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] }));
+        self.post(
+            "/actions",
+            json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": actions }] }),
+        );
     }
 
     /// The element that has the focus.
@@ -177,10 +195,14 @@ impl Browser {
         self.post("/execute/async", json!({ "script": script, "args": [] }))
     }
 
-    /// What the browser has complained of since this was last asked: errors, and what a page's policy has blocked.
+    /// What the browser has complained of since this was last asked: errors, warnings, and what a page's policy has
+    /// blocked. That the login page comes with the status 401 is as it should be.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.post("/se/log", json!({ "type": "browser" }));
-        log.as_array().unwrap().iter().map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
+        let entries = log.as_array().unwrap().iter();
+        let loud = entries.filter(|entry| matches!(entry["level"].as_str(), Some("WARNING" | "SEVERE")));
+        let messages = loud.map(|entry| entry["message"].as_str().unwrap().to_owned());
+        messages.filter(|message| !message.ends_with("a status of 401 (Unauthorized)")).collect()
     }
 
     /// Whether pages may run scripts.
@@ -197,8 +219,14 @@ impl Browser {
 
     /// The size of the screen in CSS pixels.
     pub(crate) fn size(&self, width: u32, height: u32) {
-        let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
+        let metrics =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.cdp("Emulation.setDeviceMetricsOverride", metrics);
+    }
+
+    /// What the screen shows, as a PNG.
+    pub(crate) fn screenshot(&self) -> Vec<u8> {
+        from_base64(self.get("/screenshot").as_str().unwrap())
     }
 
     /// A command of the DevTools protocol (<https://chromedevtools.github.io/devtools-protocol/>).
@@ -248,6 +276,21 @@ impl Browser {
         let value = answer["value"].take();
         if value["error"].is_string() { Err(format!("{method} {path}: {value}")) } else { Ok(value) }
     }
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut bytes = Vec::new();
+    let (mut held, mut bits) = (0_u32, 0);
+    for digit in text.bytes().filter_map(|byte| DIGITS.iter().position(|one| *one == byte)) {
+        held = (held << 6) | u32::try_from(digit).unwrap();
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push(u8::try_from((held >> bits) & 0xff).unwrap());
+        }
+    }
+    bytes
 }
 
 impl Drop for Browser {
