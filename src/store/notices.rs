@@ -155,19 +155,31 @@ pub fn expire(db: &Connection, before: Timestamp, now: Timestamp) -> rusqlite::R
     Ok(given_up)
 }
 
-/// Records that a notice was sent, and that those behind it were told of in it.
+/// Records that a notice was sent, and that those behind it were told of in it. What was only counted while it was on its
+/// way waits on, in the last of them.
 pub fn sent(db: &Connection, notice: &Waiting, now: Timestamp) -> rusqlite::Result<()> {
     const ONE: &str =
         "UPDATE notices SET state = 'sent', finished_at = ?2, tries = tries + 1, more = ?3, error = NULL
         WHERE id = ?1 AND state = 'waiting'";
+    const BEHIND: &str = "SELECT count(*) - 1 + coalesce(sum(more), 0) FROM notices
+        WHERE state = 'waiting' AND target = ?1 AND occasion = ?2 AND id >= ?3 AND id <= ?4";
+    const LATE: &str = "UPDATE notices SET more = ?2 WHERE id = ?1 AND state = 'waiting'";
     const OTHERS: &str = "UPDATE notices SET state = 'summed', finished_at = ?5
         WHERE state = 'waiting' AND target = ?1 AND occasion = ?2 AND id > ?3 AND id <= ?4";
+    let told = (&notice.target, notice.occasion, notice.id, notice.through);
+    let behind = unsigned(db.prepare_cached(BEHIND)?.query_row(told, |row| row.get(0))?);
     let one = db.prepare_cached(ONE)?.execute((notice.id, ms(now), signed(notice.more)))?;
     if one == 0 {
         // Its target was taken out of the rules while it was on its way.
         return Ok(());
     }
-    let others = (&notice.target, notice.occasion, notice.id, notice.through, ms(now));
+    let mut through = notice.through;
+    // The row stands for one of them.
+    if let Some(late) = behind.saturating_sub(notice.more).checked_sub(1) {
+        db.prepare_cached(LATE)?.execute((notice.through, signed(late)))?;
+        through -= 1;
+    }
+    let others = (&notice.target, notice.occasion, notice.id, through, ms(now));
     db.prepare_cached(OTHERS)?.execute(others).map(drop)
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use crate::home::Home;
 use crate::portal::Portal;
@@ -49,10 +49,12 @@ SELECT 1000 + i, iif((i / 250 + 1) % 3, 'junk', 'spam'), 1 + (i - 1) / 250, iif(
     iif(i % 97 = 0 AND i <= 99400, 'it does not match any more', NULL),
     iif(i > 99400, ?1 + (i - 99400) * 300000, ?1 - (100001 - i) * 34560),
     ?1 - (100001 - i) * 34560, iif(i > 99400, NULL, ?1 - (100001 - i) * 34560 + (i * i % 7919) * 3000), 0 FROM n;
+INSERT INTO counters (name, key, value) SELECT 'jobs_finished', outcome, count(*) FROM jobs WHERE state = 'done'
+    GROUP BY outcome ON CONFLICT (name, key) DO UPDATE SET value = excluded.value;
 ";
 
 fn fill(file: &Path, now: i64) {
-    let db = Connection::open(file).unwrap();
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
     for statement in FILL.split(";\n").filter(|statement| !statement.trim().is_empty()) {
         let mut statement = db.prepare(statement).unwrap();
         let wants = statement.parameter_count();

@@ -12,6 +12,7 @@ mod dying;
 mod evaluations;
 mod file;
 mod inbox;
+mod notices;
 mod state;
 mod support;
 mod upgrade;
