@@ -1,6 +1,6 @@
 //! What the rules would delete on each of the next days, from the leads as they are now: what `simulate` reports.
 //!
-//! Every decision is the one of the real run: [`decide`](super::decide::decide) judges, [`caps::check`] holds, schedules,
+//! Every decision is the one of the real run: [`decide`](super::decide::decide) judges, [`caps::check`](super::caps::check) holds, schedules,
 //! grace periods and `deletes_per_day` count as they do there. What is foretold is the passing of time alone: nobody changes a
 //! lead, none is added, nobody approves a held run, every deletion succeeds at the moment it is due and allowed.
 //!
