@@ -39,12 +39,7 @@ struct Arrivals {
 
 /// The intake of a service. `host` is the portal's; an event that names another is stored, counted and warned about,
 /// since the token decides.
-pub(super) fn intake(
-    ctx: &Context,
-    tokens: Vec<SecretString>,
-    host: Option<String>,
-    tasks: &TaskTracker,
-) -> Intake {
+pub fn intake(ctx: &Context, tokens: Vec<SecretString>, host: Option<String>, tasks: &TaskTracker) -> Intake {
     let refused = Arc::new(Notify::new());
     tasks.spawn(record_gaps(ctx.clone(), Arc::clone(&refused)));
     let arrivals = Arc::new(Arrivals {
@@ -119,24 +114,25 @@ impl Arrivals {
     /// Has the writer store what waits at the moment when it gets to it.
     fn hand_over(self: &Arc<Self>) {
         let now = self.ctx.clock.now();
-        let answers: Arc<Mutex<Vec<Stored>>> = Arc::default();
+        // Who waits for this write; nobody yet where it was never begun.
+        let answers: Arc<Mutex<Option<Vec<Stored>>>> = Arc::default();
         let (storing, answering) = (Arc::clone(self), Arc::clone(self));
         let taken = Arc::clone(&answers);
         self.ctx.store.hand_over_arrivals(
             move |db| {
                 let (events, senders): (Vec<NewEvent>, Vec<_>) =
                     storing.take().into_iter().map(|arrival| (arrival.event, arrival.stored)).unzip();
-                *locked(&taken) = senders;
+                *locked(&taken) = Some(senders);
                 arrivals::store(db, &mut locked(&storing.member), events, now)
             },
             move |stored| {
-                if stored.is_err() {
-                    // Where nothing could begin nothing was taken; nobody else would.
-                    locked(&answers).extend(answering.take().into_iter().map(|arrival| arrival.stored));
-                }
                 answering.told(&stored);
                 let stored = stored.map(drop).map_err(|error| SinkError(error.to_string()));
-                for answer in locked(&answers).drain(..) {
+                let waiting = locked(&answers).take();
+                // What nobody took nobody else will: only the first of those that wait asks for a write.
+                let waiting = waiting
+                    .unwrap_or_else(|| answering.take().into_iter().map(|arrival| arrival.stored).collect());
+                for answer in waiting {
                     // Whoever no longer waits has hung up.
                     answer.send(stored.clone()).ok();
                 }

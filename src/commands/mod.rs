@@ -10,7 +10,7 @@ mod export;
 mod failure;
 mod health;
 mod init;
-mod intake;
+pub mod intake;
 mod jobs;
 mod judged;
 mod notify;

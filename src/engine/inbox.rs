@@ -43,8 +43,9 @@ const IDLE: SignedDuration = SignedDuration::from_secs(60);
 const CALM_LOOK: SignedDuration = SignedDuration::from_millis(200);
 /// As many events within [`CALM_LOOK`] are a storm, a hundred a second: each reading would be out of date at once.
 const STORM_EVENTS: u64 = 20;
-/// A storm that does not end is not waited for any longer than this.
-const STORM_AT_MOST: SignedDuration = SignedDuration::from_secs(10);
+/// A storm that does not end is not waited for any longer than so many looks, ten seconds; counted, since the clock may be
+/// set meanwhile.
+const STORM_LOOKS: u32 = 50;
 
 /// Processes events until the service stops.
 pub(super) async fn run(ctx: Context, tasks: TaskTracker) {
@@ -114,23 +115,22 @@ async fn calm(ctx: &Context) -> Result<usize, EngineError> {
     if !ctx.store.read(events::any_pending).await? {
         return Ok(0);
     }
-    let begun = ctx.clock.now();
-    let mut before = ctx.store.read(events::counts).await?;
-    loop {
+    let mut counts = ctx.store.read(events::counts).await?;
+    for _ in 0..STORM_LOOKS {
         let look = ctx.clock.now().checked_add(CALM_LOOK).unwrap_or(Timestamp::MAX);
         tokio::select! {
             biased;
             () = ctx.clock.sleep_until(look) => {}
             () = ctx.stop.cancelled() => return Err(EngineError::Stopping),
         }
-        let counts = ctx.store.read(events::counts).await?;
-        let storms = counts.total.saturating_sub(before.total) >= STORM_EVENTS;
-        if !storms || ctx.clock.now().duration_since(begun) >= STORM_AT_MOST {
-            let rows = usize::try_from(counts.pending).unwrap_or(usize::MAX);
-            return Ok(rows.div_ceil(batch_size::MAX));
+        let before = counts.total;
+        counts = ctx.store.read(events::counts).await?;
+        if counts.total.saturating_sub(before) < STORM_EVENTS {
+            break;
         }
-        before = counts;
     }
+    let rows = usize::try_from(counts.pending).unwrap_or(usize::MAX);
+    Ok(rows.div_ceil(batch_size::MAX))
 }
 
 /// Whether a rule that listens is unchecked because the portal could not be asked: its events wait for that. Where the

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::core::rule::LeadEvent;
 use b24_janitor::sandbox::{Fault, Lead, Sandbox, SandboxOptions};
@@ -313,6 +314,19 @@ async fn a_storm_of_updates_is_read_once_when_it_is_over_and_one_without_end_aft
     world.advance(MINUTE).await;
     assert!(lists(&world) - before <= 7);
     world.assert_only_deleted(&[]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_nothing_can_store_is_refused_at_once_and_so_is_the_next() {
+    let mut world = World::new(0, &listening("grace_period: 1h")).await;
+    let lead = world.lead("NEW");
+    assert_eq!(world.post("ONCRMLEADUPDATE", lead).await, StatusCode::OK);
+    world.service().store.clone().close().await;
+    let before = world.now();
+    for _ in 0..2 {
+        assert_eq!(world.post("ONCRMLEADUPDATE", lead).await, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(world.now(), before, "nobody waited for a time to run out");
 }
 
 #[tokio::test(start_paused = true)]

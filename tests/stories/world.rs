@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use b24_janitor::clock::Clock;
 use b24_janitor::core::lead::LeadId;
@@ -28,6 +30,7 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::types::ValueRef;
 use secrecy::SecretString;
+use tower::ServiceExt;
 
 use crate::listener::listener;
 pub(crate) use crate::wires::Seen;
@@ -169,7 +172,7 @@ impl World {
         };
         let engine = engine.guarding(self.guards.clone()).notifying(self.courier.clone());
         engine.spawn(LOOK_EVERY);
-        *self.ear.lock().unwrap() = Some(listener(&store, self.clock, &metrics));
+        *self.ear.lock().unwrap() = Some(listener(engine.context()));
         self.service = Some(Service { engine, store, metrics });
     }
 
@@ -281,11 +284,22 @@ impl World {
         *self.ear.lock().unwrap() = None;
     }
 
+    /// Sends an event of a lead, as the portal would; the answer's status.
+    pub(crate) async fn post(&self, event: &str, lead: u32) -> StatusCode {
+        let token = SandboxOptions::default().application_token;
+        let body = format!("event={event}&data[FIELDS][ID]={lead}&auth[application_token]={token}");
+        let request = Request::post("/bitrix24/events")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(body))
+            .unwrap();
+        let router = self.ear.lock().unwrap().clone().expect("the service hears");
+        router.oneshot(request).await.unwrap().status()
+    }
+
     /// They reach it again.
     pub(crate) fn hear(&self) {
         let service = self.service();
-        let router = listener(&service.store, self.clock, &service.metrics);
-        *self.ear.lock().unwrap() = Some(router);
+        *self.ear.lock().unwrap() = Some(listener(service.engine.context()));
     }
 
     pub(crate) fn service(&self) -> &Service {

@@ -177,7 +177,7 @@ impl World {
         };
         *stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.context().stop.clone());
         engine.spawn(LOOK_EVERY);
-        self.wire.listen(Some(listener(&store, clock, &metrics)));
+        self.wire.listen(Some(listener(engine.context())));
         self.wire.ledger().rules(begun, self.clock.now(), &self.spec);
         self.wire.line("started");
         self.service = Some(Service { engine, store, dead });
