@@ -175,8 +175,8 @@ impl Settling<'_> {
         let permit = self.ctx.portal.permit(Work::Delete { leads: 1 }).await;
         // The permission may have taken long: what the lead holds now decides.
         let mut again = false;
-        let (lead, asked_at, sent_at) = loop {
-            let asked_at = self.ctx.clock.now();
+        let (lead, asked_at, answered_at) = loop {
+            let asked_at = self.ctx.clock.moment();
             let lead = match self.ctx.portal.get(job.lead_id).await {
                 Ok(Presence::Present(lead)) => lead,
                 Ok(Presence::Gone) => return Ok(finish_gone(before.is_some_and(may_have_deleted))),
@@ -188,12 +188,13 @@ impl Settling<'_> {
                     });
                 }
             };
-            let answered_at = self.ctx.clock.now();
+            let answered_at = self.ctx.clock.moment();
             if again || is_fresh(asked_at, answered_at, answered_at, again) {
                 break (lead, asked_at, answered_at);
             }
             again = true;
         };
+        let sent_at = answered_at.wall;
         let rules = self.ctx.rules();
         match last_look(&rules, &job.rule, &lead, sent_at) {
             LastLook::Spare(reason) => {
@@ -212,14 +213,14 @@ impl Settling<'_> {
             .store
             .write(move |db| {
                 let stopped = control::paused(db)? || control::portal_stop(db)?.is_some();
-                if stopped || events::any_change_since(db, &[lead_id], asked_at)? {
+                if stopped || events::any_change_since(db, &[lead_id], asked_at.heard_since())? {
                     return Ok(Vec::new());
                 }
                 jobs::mark_sent(db, claim, &[(id, copy)], sent_at)
             })
             .await?;
         // The commit took its time too, and nothing has left yet.
-        let stale = !is_fresh(asked_at, sent_at, self.ctx.clock.now(), again);
+        let stale = !is_fresh(asked_at, answered_at, self.ctx.clock.moment(), again);
         let judged_anew =
             !Arc::ptr_eq(&rules, &self.ctx.rules()) || self.ctx.require_checked(&job.rule).is_err();
         if marked.is_empty() || stale || judged_anew {

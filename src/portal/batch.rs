@@ -8,7 +8,6 @@ mod request;
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 pub use request::BatchRequest;
@@ -18,6 +17,7 @@ use super::envelope::{self, Cost, Reply};
 use super::gate::batched;
 use super::leads::{LIST, asked_for};
 use super::{CallError, Permit, Portal, classify_delete};
+use crate::core::freshness::Moment;
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{DeleteReply, Fault, Presence};
 use crate::core::rule::DeleteMethod;
@@ -44,9 +44,9 @@ pub struct BatchReply {
     /// Seconds of each deletion by the portal's clock, where it said.
     pub delete_seconds: Vec<f64>,
     /// When the request was sent.
-    pub sent_at: Timestamp,
+    pub sent_at: Moment,
     /// When the reply was complete.
-    pub finished_at: Timestamp,
+    pub finished_at: Moment,
 }
 
 impl Portal {
@@ -68,9 +68,9 @@ impl Portal {
         }
         let flight = permit.start(&used);
         let params = json!({ "halt": 0, "cmd": request.commands(method) });
-        let sent_at = self.inner.clock.now();
+        let sent_at = self.inner.clock.moment();
         let mut exchange = self.exchange_once(BATCH, &params).await;
-        let finished_at = self.inner.clock.now();
+        let finished_at = self.inner.clock.moment();
         let seconds = exchange.seconds;
         let mut parts = None;
         exchange.reply = exchange.reply.and_then(|mut reply| {
@@ -113,7 +113,7 @@ impl Portal {
     ///
     /// # Errors
     /// The same.
-    pub async fn presence_timed(&self, ids: &[LeadId]) -> Result<(Vec<Asked>, Timestamp), CallError> {
+    pub async fn presence_timed(&self, ids: &[LeadId]) -> Result<(Vec<Asked>, Moment), CallError> {
         if let [one] = ids {
             let (presence, sent_at) = self.get_timed(*one).await?;
             return Ok((vec![(*one, Ok(presence))], sent_at));
@@ -123,7 +123,7 @@ impl Portal {
         let permit = self.permit(super::Work::Read).await;
         let flight = permit.start(&[]);
         let params = json!({ "halt": 0, "cmd": request.commands(self.limits().delete_method) });
-        let sent_at = self.inner.clock.now();
+        let sent_at = self.inner.clock.moment();
         let mut exchange = self.exchange(BATCH, &params).await;
         let mut parts = None;
         exchange.reply = exchange.reply.and_then(|mut reply| {

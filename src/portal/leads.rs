@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::envelope;
 use super::{CallError, Class, LEADS, Permit, Portal, Sent, classify_delete};
+use crate::core::freshness::Moment;
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{DeleteReply, Fault, Presence};
 use crate::core::rule::DeleteMethod;
@@ -76,9 +76,9 @@ impl Portal {
     ///
     /// # Errors
     /// The same.
-    pub async fn leads_by_ids_timed(&self, ids: &[LeadId]) -> Result<(Vec<Lead>, Timestamp), CallError> {
+    pub async fn leads_by_ids_timed(&self, ids: &[LeadId]) -> Result<(Vec<Lead>, Moment), CallError> {
         if ids.is_empty() {
-            return Ok((Vec::new(), self.inner.clock.now()));
+            return Ok((Vec::new(), self.inner.clock.moment()));
         }
         if ids.len() > PAGE {
             return Err(CallError::refused_here("more than 50 ids in one list"));
@@ -106,9 +106,9 @@ impl Portal {
     }
 
     /// [`Portal::get`] with the moment at which the request left: the lead was read then or later.
-    pub(super) async fn get_timed(&self, id: LeadId) -> Result<(Presence, Timestamp), CallError> {
+    pub(super) async fn get_timed(&self, id: LeadId) -> Result<(Presence, Moment), CallError> {
         let permit = self.inner.gate.read(GET).await;
-        let sent_at = self.inner.clock.now();
+        let sent_at = self.inner.clock.moment();
         let reply = self.read_with(permit, GET, &json!({ "entityTypeId": LEADS, "id": id })).await;
         let presence = match reply {
             Ok((mut reply, _)) => {

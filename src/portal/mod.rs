@@ -24,7 +24,6 @@ mod snapshot;
 use std::sync::Arc;
 
 use crate::watch;
-use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -45,6 +44,7 @@ pub use snapshot::PaceSnapshot;
 
 use crate::clock::Clock;
 use crate::core::estimate::{Estimate, estimate};
+use crate::core::freshness::Moment;
 use crate::core::rule::PortalLimits;
 use auth::{Refused, Session};
 use chain::Chains;
@@ -228,11 +228,7 @@ impl Portal {
     }
 
     /// The same, with the moment at which the request left: what was read is no older.
-    async fn read_timed(
-        &self,
-        method: &'static str,
-        params: &Value,
-    ) -> Result<(Reply, Timestamp), CallError> {
+    async fn read_timed(&self, method: &'static str, params: &Value) -> Result<(Reply, Moment), CallError> {
         let permit = self.inner.gate.read(method).await;
         self.read_with(permit, method, params).await
     }
@@ -242,8 +238,8 @@ impl Portal {
         permit: Permit,
         method: &'static str,
         params: &Value,
-    ) -> Result<(Reply, Timestamp), CallError> {
-        let sent_at = self.inner.clock.now();
+    ) -> Result<(Reply, Moment), CallError> {
+        let sent_at = self.inner.clock.moment();
         let flight = permit.start(&[method.to_owned()]);
         let exchange = self.exchange(method, params).await;
         let reply = self.conclude(method, exchange, flight, Vec::new())?;

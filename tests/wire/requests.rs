@@ -123,7 +123,7 @@ async fn a_batch_deletes_with_literal_ids_and_reads_the_next_leads_last() {
         assert_eq!(reply.replies, vec![(id(12), DeleteReply::Deleted), (id(3), DeleteReply::Deleted)]);
         assert_eq!(reply.lists.into_iter().next().unwrap().unwrap()[0].id, id(21));
         assert_eq!(reply.delete_seconds, vec![0.5, 0.25]);
-        assert!(reply.sent_at <= reply.finished_at);
+        assert!(reply.sent_at.wall <= reply.finished_at.wall);
 
         let request = &server.received_requests().await.unwrap()[0];
         let sent: Value = request.body_json().unwrap();

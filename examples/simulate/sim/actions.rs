@@ -1,5 +1,6 @@
 //! What can happen: to the leads, to the portal, to the way between, to the service, and what its people do.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -13,10 +14,12 @@ use b24_janitor::store::control;
 use b24_janitor::store::jobs::{self, JobFilter, JobState};
 use b24_janitor::store::runs::{self, Run, RunFilter, RunState, Trigger};
 use fastrand::Rng;
-use jiff::SignedDuration;
 
 use crate::sim::spec::{SOURCES, STAGES, Spec};
 use crate::sim::world::{Checked, World};
+
+/// The service's clock is at most so far from the portal's, in milliseconds.
+const FARTHEST: i64 = 6 * 3_600_000;
 
 impl World {
     /// One thing happens.
@@ -24,9 +27,10 @@ impl World {
         self.counts.steps += 1;
         match rng.u8(0..40) {
             0..=9 => self.colleagues(rng),
-            10 | 11 => self.arrivals(rng),
+            10 => self.arrivals(rng),
+            11 if self.skews => self.clock_is_set(rng).await?,
             12 if self.shared => self.others(rng).await,
-            12 => self.arrivals(rng),
+            11 | 12 => self.arrivals(rng),
             13 => self.leave(rng),
             14 => self.rights(rng),
             15..=19 => self.fault(rng),
@@ -136,6 +140,29 @@ impl World {
             self.advance(Duration::from_millis(rng.u64(20..1500))).await;
         }
         self.set_weather(before);
+        Ok(())
+    }
+
+    /// Someone sets the clock of the service's machine while it deletes and colleagues work on the same leads: by hours, by
+    /// seconds, by fractions of one.
+    async fn clock_is_set(&mut self, rng: &mut Rng) -> Checked {
+        self.drain().await?;
+        for _ in 0..rng.u8(1..20) {
+            if self.is_dead() {
+                break;
+            }
+            let by = match rng.u8(0..4) {
+                0 => rng.i64(-3 * 3_600_000..3 * 3_600_000),
+                1 | 2 => rng.i64(-5_000..2_000),
+                _ => rng.i64(-500..500),
+            };
+            self.set_clock((self.skew.load(Ordering::SeqCst) + by).clamp(-FARTHEST, FARTHEST));
+            let ids = self.sandbox.ids_where(|lead| matches!(&*lead.stage, "JUNK" | "7" | "PROCESSED"));
+            if let Some(id) = rng.choice(&ids) {
+                self.change(*id, |lead| lead.stage = "IN_PROCESS".into());
+            }
+            self.advance(Duration::from_millis(rng.u64(20..1500))).await;
+        }
         Ok(())
     }
 
@@ -260,8 +287,7 @@ impl World {
         let seconds = if short { rng.u64(0..60) } else { rng.u64(0..6 * 3600) };
         self.advance(Duration::from_secs(seconds)).await;
         if self.skews && rng.u8(0..3) == 0 {
-            self.skew = SignedDuration::from_secs(rng.i64(-3 * 3600..3 * 3600));
-            self.wire.line(&format!("the clock is set to {:?} beside the portal's", self.skew));
+            self.set_clock(rng.i64(-3 * 3_600_000..3 * 3_600_000));
         }
         self.dies_at = 0;
         self.start().await

@@ -139,7 +139,7 @@ impl World {
         });
         let fresh = if slow { SLOW } else { FRESH };
         let oldest = sent.at.saturating_sub(fresh).unwrap_or(Timestamp::MIN);
-        let now = sent.at.saturating_add(sent.skew).unwrap_or(sent.at).as_second();
+        let clocks = ledger.shown(oldest, sent.at);
         let versions = ledger.leads.get(&lead).map(Vec::as_slice).unwrap_or_default();
         let believed = versions.iter().enumerate().filter(|(index, (at, _))| {
             let replaced = versions.get(index + 1).map_or(Timestamp::MAX, |(next, _)| *next);
@@ -152,7 +152,9 @@ impl World {
             .collect();
         for (_, (_, lead)) in believed {
             let selected = in_force.iter().any(|version| {
-                version.spec.rule(name).is_some_and(|rule| oracle::selects(&version.spec, rule, lead, now))
+                version.spec.rule(name).is_some_and(|rule| {
+                    clocks.iter().any(|now| oracle::selects(&version.spec, rule, lead, now.as_second()))
+                })
             });
             if selected {
                 return Ok(());

@@ -125,6 +125,8 @@ impl World {
                 db.query_row(
                     "SELECT count(*) FROM jobs AS first JOIN jobs AS later
                         ON later.lead_id = first.lead_id AND later.rule = first.rule AND later.id > first.id
+                        -- A job that had failed may be retried and cancelled after the next one was made.
+                        AND later.created_at > first.finished_at
                      WHERE first.outcome = 'cancelled'",
                     [],
                     |row| row.get::<_, u32>(0),

@@ -16,8 +16,6 @@ const WIDTH: usize = 300;
 pub(crate) struct Sent {
     pub(crate) at: Timestamp,
     pub(crate) leads: Vec<u32>,
-    /// By how much the service's clock was ahead of the portal's.
-    pub(crate) skew: SignedDuration,
 }
 
 /// A version of the rules, in force from the end of the one before (which may overlap) on.
@@ -33,6 +31,8 @@ pub(crate) struct Ledger {
     pub(crate) leads: BTreeMap<u32, Vec<(Timestamp, Lead)>>,
     pub(crate) versions: Vec<Version>,
     pub(crate) sent: Vec<Sent>,
+    /// By how much the service's clock was ahead of the portal's, from when on; at first by nothing.
+    pub(crate) skews: Vec<(Timestamp, SignedDuration)>,
     /// Requests that read leads by their ids and took long: when they were answered.
     pub(crate) slow_reads: Vec<Timestamp>,
     /// Since when and until when a person had everything paused.
@@ -81,6 +81,14 @@ impl Ledger {
             last.until = now;
         }
         self.versions.push(Version { from: begun, until: Timestamp::MAX, spec: spec.clone() });
+    }
+
+    /// What the service's clock can have shown between two moments, told as what it shows at the later one.
+    pub(crate) fn shown(&self, from: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+        let before =
+            self.skews.iter().rfind(|(at, _)| *at <= from).map_or(SignedDuration::ZERO, |(_, skew)| *skew);
+        let since = self.skews.iter().filter(|(at, _)| from < *at && *at <= until).map(|(_, skew)| *skew);
+        std::iter::once(before).chain(since).filter_map(|skew| until.checked_add(skew).ok()).collect()
     }
 
     pub(crate) fn pause(&mut self, now: Timestamp, paused: bool) {

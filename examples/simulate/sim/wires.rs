@@ -40,6 +40,12 @@ impl Wire {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The service's clock was set.
+    pub(crate) fn skewed(&self, milliseconds: i64) {
+        let now = self.clock.now();
+        self.ledger().skews.push((now, SignedDuration::from_millis(milliseconds)));
+    }
+
     pub(crate) fn line(&self, text: &str) {
         let now = self.clock.now();
         self.ledger().line(now, text);
@@ -50,13 +56,7 @@ impl Wire {
     }
 
     /// A request of the process `dead` belongs to: once that is set it neither leaves nor is answered.
-    pub(crate) async fn pass(
-        self,
-        dead: Arc<AtomicBool>,
-        skew: SignedDuration,
-        request: Request,
-        next: Next,
-    ) -> Response {
+    pub(crate) async fn pass(self, dead: Arc<AtomicBool>, request: Request, next: Next) -> Response {
         if dead.load(Ordering::SeqCst) {
             return std::future::pending().await;
         }
@@ -71,7 +71,7 @@ impl Wire {
             let mut ledger = self.ledger();
             ledger.line(at, &format!("> {method} {text}"));
             if !leads.is_empty() {
-                ledger.sent.push(Sent { at, leads, skew });
+                ledger.sent.push(Sent { at, leads });
             }
         }
         let response = next.run(Request::from_parts(head, Body::from(bytes))).await;

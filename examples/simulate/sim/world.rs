@@ -4,7 +4,7 @@
 //! reaches it. The file stays as the last commit left it.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) wire: Wire,
     pub(crate) spec: Spec,
-    pub(crate) skew: SignedDuration,
+    /// By how many milliseconds the clock of the service's machine is ahead of the portal's.
+    pub(crate) skew: &'static AtomicI64,
     /// Whether that may change.
     pub(crate) skews: bool,
     /// Whether others use the portal from the same address.
@@ -97,7 +98,8 @@ impl World {
             sandbox,
             wire,
             spec,
-            skew: SignedDuration::ZERO,
+            // A clock is a value that is copied; what sets it lives as long as the program, and is eight bytes a seed.
+            skew: Box::leak(Box::default()),
             skews: false,
             shared: false,
             counts: Counts::default(),
@@ -112,8 +114,14 @@ impl World {
 
     /// The clock of the service's machine.
     pub(crate) fn service_clock(&self) -> Clock {
-        let base = self.clock.now().saturating_add(self.skew).unwrap_or(self.clock.now());
-        Clock::leisurely(base, LEISURE)
+        Clock::leisurely(self.clock.now(), LEISURE).set_by(self.skew)
+    }
+
+    /// Someone sets that clock, whether the service runs or not.
+    pub(crate) fn set_clock(&self, milliseconds: i64) {
+        self.skew.store(milliseconds, Ordering::SeqCst);
+        self.wire.skewed(milliseconds);
+        self.wire.line(&format!("the clock is {milliseconds} ms ahead of the portal's"));
     }
 
     /// What the service's clock shows.
@@ -143,9 +151,9 @@ impl World {
         self.arm(&store, &dead, &stop);
         let clock = self.service_clock();
         let set = parse(&self.spec)?;
-        let (wire, skew, alive) = (self.wire.clone(), self.skew, Arc::clone(&dead));
+        let (wire, alive) = (self.wire.clone(), Arc::clone(&dead));
         let router = self.sandbox.router().layer(middleware::from_fn(move |request: Request, next: Next| {
-            wire.clone().pass(Arc::clone(&alive), skew, request, next)
+            wire.clone().pass(Arc::clone(&alive), request, next)
         }));
         let webhook = format!("http://portal.invalid{}", self.sandbox.webhook_path());
         let access = Access::Webhook(SecretString::from(webhook));

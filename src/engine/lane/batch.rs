@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
+use crate::core::freshness::Moment;
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{Fault, Presence};
 use crate::core::rule::RuleSet;
@@ -21,11 +22,11 @@ pub(in crate::engine) struct Batch {
 /// What the portal said of the leads of a batch.
 pub(super) struct Reading {
     /// The leads were read then or later: how old the reading is.
-    pub(super) at: Timestamp,
+    pub(super) at: Moment,
     /// When the answer had come.
-    pub(super) answered_at: Timestamp,
+    pub(super) answered_at: Moment,
     /// Before the request left: an event from then on may tell what the answer does not.
-    pub(super) asked_at: Timestamp,
+    pub(super) asked_at: Moment,
     /// By lead; one that a list left out is not there.
     pub(super) found: HashMap<LeadId, Result<Presence, Fault>>,
 }
@@ -37,7 +38,7 @@ impl Reading {
         let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
         let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
         Reading {
-            at: reply.sent_at.checked_add(deleting).unwrap_or(reply.finished_at),
+            at: reply.sent_at.after(deleting),
             answered_at: reply.finished_at,
             asked_at: reply.sent_at,
             found: leads.into_iter().map(|lead| (lead.id, Ok(Presence::Present(lead)))).collect(),

@@ -32,7 +32,7 @@ impl Lane {
     /// Whether what was read may still be acted on.
     pub(super) fn is_fresh(&self, batch: &Batch, rereads: u32) -> bool {
         let Some(read) = &batch.read else { return false };
-        is_fresh(read.at, read.answered_at, self.ctx.clock.now(), rereads > 0)
+        is_fresh(read.at, read.answered_at, self.ctx.clock.moment(), rereads > 0)
     }
 
     /// Whether the rules in force are those that the batch was judged by.
@@ -53,7 +53,7 @@ impl Lane {
         };
         match found {
             Ok((found, sent_at)) => {
-                let answered_at = self.ctx.clock.now();
+                let answered_at = self.ctx.clock.moment();
                 let found = found.into_iter().collect();
                 batch.read = Some(Reading { at: sent_at, answered_at, asked_at: sent_at, found });
                 self.failed_reads.store(0, Ordering::SeqCst);
@@ -279,7 +279,11 @@ impl Lane {
     ) -> Result<bool, EngineError> {
         let Some(asked_at) = batch.read.as_ref().map(|read| read.asked_at) else { return Ok(true) };
         let leads: Vec<LeadId> = doomed.iter().map(|doomed| doomed.job.lead_id).collect();
-        Ok(self.ctx.store.read(move |db| events::any_change_since(db, &leads, asked_at)).await?)
+        Ok(self
+            .ctx
+            .store
+            .read(move |db| events::any_change_since(db, &leads, asked_at.heard_since()))
+            .await?)
     }
 }
 

@@ -441,7 +441,7 @@ impl Lane {
             .store
             .write(move |db| {
                 let stopped = control::paused(db)? || control::portal_stop(db)?.is_some();
-                if stopped || events::any_change_since(db, &leads, asked_at)? {
+                if stopped || events::any_change_since(db, &leads, asked_at.heard_since())? {
                     return Ok(0);
                 }
                 Ok(jobs::mark_sent(db, claim, &to_send, now)?.len())
