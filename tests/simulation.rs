@@ -21,9 +21,15 @@ fn in_every_simulated_week_all_promises_are_kept() {
     assert!(summary.failed.is_empty(), "{}", summary.text());
     assert_eq!(summary.seeds, SEEDS);
     let counts = &summary.counts;
-    for happened in
-        [counts.deletions, counts.crashes, counts.stops, counts.reloads, counts.faults_struck, counts.events]
-    {
+    for happened in [
+        counts.deletions,
+        counts.crashes,
+        counts.stops,
+        counts.reloads,
+        counts.faults_struck,
+        counts.events,
+        counts.notices,
+    ] {
         assert!(happened > SEEDS, "too little happened to prove anything: {}", summary.text());
     }
 }

@@ -60,7 +60,7 @@ impl World {
             38 => self.rush(rng).await?,
             39 => self.refuse(rng).await?,
             37 => self.retry().await?,
-            _ => {}
+            _ => self.ears(rng.bool()),
         }
         Ok(())
     }
@@ -265,6 +265,12 @@ impl World {
     pub(crate) fn set_weather(&self, weather: [u8; 3]) -> [u8; 3] {
         let mut now = self.wire.weather.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         std::mem::replace(&mut *now, weather)
+    }
+
+    /// Whether anybody takes notices.
+    pub(crate) fn ears(&self, deaf: bool) {
+        self.wire.deaf.store(deaf, Ordering::SeqCst);
+        self.wire.line(if deaf { "nobody takes notices" } else { "notices are taken" });
     }
 
     fn weather(&mut self, rng: &mut Rng) {

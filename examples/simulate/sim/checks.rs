@@ -53,6 +53,7 @@ impl World {
         self.check_deletions(seen).await?;
         self.check_moves(seen).await?;
         self.check_sums(seen).await?;
+        self.check_notices().await?;
         self.check_events().await
     }
 

@@ -12,6 +12,8 @@ use crate::sim::world::{Checked, World};
 
 /// How long the service has to settle what is open: the longest grace period, the longest waits after failures.
 const SETTLED_WITHIN: Duration = Duration::from_secs(4 * 24 * 3600);
+/// The longest pause between two tries of a notice, and then some.
+const ALL_TOLD: Duration = Duration::from_secs(4 * 3600);
 const MINUTES: Duration = Duration::from_secs(600);
 /// How often a run is tried before it counts as failed.
 const TRIES: u32 = 12;
@@ -23,6 +25,7 @@ impl World {
         self.sandbox.clear_faults();
         self.permit_all();
         self.set_weather([0, 0, 0]);
+        self.ears(false);
         self.kill().await;
         self.dies_at = 0;
         self.start().await?;
@@ -52,6 +55,9 @@ impl World {
             }
         }
         self.check_cancelled().await?;
+        // More than the longest pause between two tries, and then what was held back.
+        self.advance(ALL_TOLD).await;
+        self.check_all_told().await?;
         let both = self
             .read(|db| {
                 let runs = db.query_row("SELECT count(*) FROM runs", [], |row| row.get::<_, u32>(0))?;

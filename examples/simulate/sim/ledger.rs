@@ -39,6 +39,8 @@ pub(crate) struct Ledger {
     pub(crate) pauses: Vec<(Timestamp, Timestamp)>,
     /// Events answered 200, by lead.
     pub(crate) heard: BTreeMap<u32, u64>,
+    /// Notices that arrived.
+    pub(crate) told: Vec<String>,
     /// Events that reached a listener, answered or not.
     pub(crate) delivered: u64,
     hash: u64,

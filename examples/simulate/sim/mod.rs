@@ -9,6 +9,7 @@ mod end;
 mod ledger;
 mod listener;
 mod oracle;
+mod people;
 pub(crate) mod pool;
 pub(crate) mod report;
 mod spec;
@@ -88,6 +89,7 @@ async fn story(seed: u64, shown: usize) -> Report {
     (counts.requests, counts.faults_struck) = (stats.requests, stats.faults);
     let ledger = world.wire.ledger();
     counts.events = ledger.heard.values().sum();
+    counts.notices = ledger.told.len() as u64;
     let (hash, history) = (ledger.hash(), ledger.tail());
     drop(ledger);
     Report { seed, hash, counts: world.counts.clone(), failure: lived.err(), history }

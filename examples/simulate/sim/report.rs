@@ -12,6 +12,7 @@ pub(crate) struct Counts {
     pub(crate) deletions: u64,
     pub(crate) requests: u64,
     pub(crate) events: u64,
+    pub(crate) notices: u64,
     pub(crate) jobs: u64,
     pub(crate) runs: u64,
     pub(crate) crashes: u64,
@@ -31,6 +32,7 @@ impl Counts {
         self.deletions += other.deletions;
         self.requests += other.requests;
         self.events += other.events;
+        self.notices += other.notices;
         self.jobs += other.jobs;
         self.runs += other.runs;
         self.crashes += other.crashes;
@@ -80,11 +82,23 @@ impl Summary {
 
     /// For people.
     pub(crate) fn text(&self) -> String {
-        let Counts { days, deletions, requests, events, jobs, runs, crashes, stops, reloads, steps, .. } =
-            self.counts;
+        let Counts {
+            days,
+            deletions,
+            requests,
+            events,
+            notices,
+            jobs,
+            runs,
+            crashes,
+            stops,
+            reloads,
+            steps,
+            ..
+        } = self.counts;
         let mut text = format!(
             "{} seeds, {days:.0} simulated days, {steps} steps: {deletions} deletions in {requests} requests, {jobs} jobs of \
-             {runs} runs, {events} events stored, {crashes} crashes, {stops} orderly stops, {reloads} reloads\n",
+             {runs} runs, {events} events stored, {notices} notices, {crashes} crashes, {stops} orderly stops, {reloads} reloads\n",
             self.seeds
         );
         let list = |of: &BTreeMap<String, u64>| {

@@ -69,6 +69,8 @@ pub(crate) struct Spec {
     concurrency: u8,
     burst: u32,
     item_method: bool,
+    /// Whether people are told of held and ended runs and of a portal that stops.
+    pub(crate) notify: bool,
 }
 
 impl RuleSpec {
@@ -160,6 +162,7 @@ impl Spec {
             concurrency: 1 + rng.u8(..8) % rng.u8(1..=8),
             burst: if rng.bool() { 50 } else { rng.u32(1..6) },
             item_method: rng.bool(),
+            notify: rng.u8(0..4) > 0,
         }
     }
 
@@ -215,6 +218,9 @@ impl Spec {
                 Guard::Pinned(ids) => format!("ids: {ids:?}"),
             };
             let _ = writeln!(text, "  - {{ name: guard-{number}, {what} }}");
+        }
+        if self.notify {
+            text.push_str("notify: [{ name: ops, on: [held, finished, stopped], http: { url_env: JANITOR_NOTIFY_URL } }]\n");
         }
         text.push_str("rules:\n");
         for rule in &self.rules {

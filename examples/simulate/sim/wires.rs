@@ -29,11 +29,19 @@ pub(crate) struct Wire {
     ear: Arc<Mutex<Option<axum::Router>>>,
     /// Tenths of the events that are lost, doubled, held back.
     pub(crate) weather: Arc<Mutex<[u8; 3]>>,
+    /// Whether nobody takes notices.
+    pub(crate) deaf: Arc<AtomicBool>,
 }
 
 impl Wire {
     pub(crate) fn new(clock: Clock) -> Wire {
-        Wire { clock, ledger: Arc::default(), ear: Arc::default(), weather: Arc::default() }
+        Wire {
+            clock,
+            ledger: Arc::default(),
+            ear: Arc::default(),
+            weather: Arc::default(),
+            deaf: Arc::default(),
+        }
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -24,6 +24,7 @@ use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
 use crate::sim::listener::listener;
+use crate::sim::people::courier;
 use crate::sim::report::Counts;
 use crate::sim::spec::Spec;
 use crate::sim::wires::Wire;
@@ -184,6 +185,7 @@ impl World {
             Err(error) => return Err(format!("the service did not start: {error}")),
         };
         *stop.lock().unwrap_or_else(PoisonError::into_inner) = Some(engine.context().stop.clone());
+        let engine = engine.notifying(courier(&self.wire, &dead));
         engine.spawn(LOOK_EVERY);
         self.wire.listen(Some(listener(engine.context())));
         self.wire.ledger().rules(begun, self.clock.now(), &self.spec);
