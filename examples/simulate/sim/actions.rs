@@ -77,7 +77,7 @@ impl World {
             let stage = if rng.u8(0..3) == 0 { "JUNK" } else { STAGES[rng.usize(..STAGES.len())] };
             let draw = rng.u8(0..10);
             let (price, user, source) = (rng.u32(0..30), rng.u32(1..=5), SOURCES[rng.usize(..4)]);
-            self.change(lead.id, |lead| match draw {
+            self.wire.change(lead.id, |lead| match draw {
                 0..=5 => lead.stage = stage.into(),
                 6 => lead.opportunity = f64::from(price * 500),
                 7 => lead.assigned_by = user,
@@ -127,6 +127,8 @@ impl World {
     /// Colleagues work on the very leads that are being deleted, and no event tells of it.
     async fn rush(&mut self, rng: &mut Rng) -> Checked {
         let before = self.set_weather([10, 0, 0]);
+        self.flood(rng);
+        self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
         self.drain().await?;
         for _ in 0..rng.u8(5..40) {
             if self.is_dead() {
@@ -135,17 +137,38 @@ impl World {
             let ids = self.sandbox.ids_where(|lead| matches!(&*lead.stage, "JUNK" | "7" | "PROCESSED"));
             for _ in 0..rng.u8(0..4) {
                 let Some(id) = rng.choice(&ids) else { break };
-                self.change(*id, |lead| lead.stage = "IN_PROCESS".into());
+                self.wire.change(*id, |lead| lead.stage = "IN_PROCESS".into());
             }
             self.advance(Duration::from_millis(rng.u64(20..1500))).await;
         }
         self.set_weather(before);
+        self.wire.mischief.store(0, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// So many dead leads at once, now and then, that the next are read long before it is their turn.
+    fn flood(&mut self, rng: &mut Rng) {
+        if rng.bool() {
+            return;
+        }
+        let now = self.clock.now();
+        for _ in 0..rng.u32(50..250) {
+            let mut lead = Lead::new("a call", now);
+            let back = i64::from(rng.u32(60..2000)) * 3600;
+            (lead.created, lead.updated) = (lead.created - back, lead.updated - back);
+            lead.move_to("JUNK", lead.created);
+            lead.last_activity = lead.created;
+            lead.source = SOURCES[rng.usize(..SOURCES.len())].into();
+            lead.assigned_by = rng.u32(1..=5);
+            self.arrives(lead);
+        }
     }
 
     /// Someone sets the clock of the service's machine while it deletes and colleagues work on the same leads: by hours, by
     /// seconds, by fractions of one.
     async fn clock_is_set(&mut self, rng: &mut Rng) -> Checked {
+        self.flood(rng);
+        self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
         self.drain().await?;
         for _ in 0..rng.u8(1..20) {
             if self.is_dead() {
@@ -159,10 +182,11 @@ impl World {
             self.set_clock((self.skew.load(Ordering::SeqCst) + by).clamp(-FARTHEST, FARTHEST));
             let ids = self.sandbox.ids_where(|lead| matches!(&*lead.stage, "JUNK" | "7" | "PROCESSED"));
             if let Some(id) = rng.choice(&ids) {
-                self.change(*id, |lead| lead.stage = "IN_PROCESS".into());
+                self.wire.change(*id, |lead| lead.stage = "IN_PROCESS".into());
             }
             self.advance(Duration::from_millis(rng.u64(20..1500))).await;
         }
+        self.wire.mischief.store(0, Ordering::SeqCst);
         Ok(())
     }
 

@@ -1,14 +1,16 @@
 //! What lies between the portal and the service: requests are written down, those of a dead process go nowhere, and
 //! events are lost, doubled and reordered on their way.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use b24_janitor::clock::Clock;
+use b24_janitor::sandbox::{Lead, Sandbox};
 use fastrand::Rng;
 use http_body_util::BodyExt;
 use jiff::SignedDuration;
@@ -18,6 +20,8 @@ use crate::sim::ledger::{Ledger, Sent};
 
 /// A reading that took longer may be followed by a second question, whose answer may be older.
 const SLOW: SignedDuration = SignedDuration::from_millis(1900);
+/// So soon, in milliseconds, a colleague meddles: some time before the deletion is sent, or after.
+const MEDDLES_WITHIN: u64 = 8_000;
 /// Events that wait to be reordered.
 const HELD_BACK: usize = 8;
 
@@ -29,17 +33,24 @@ pub(crate) struct Wire {
     ear: Arc<Mutex<Option<axum::Router>>>,
     /// Tenths of the events that are lost, doubled, held back.
     pub(crate) weather: Arc<Mutex<[u8; 3]>>,
+    /// In how many of ten readings of leads that are to be deleted a colleague takes up one of them a moment later.
+    pub(crate) mischief: Arc<AtomicU8>,
+    colleague: Arc<Mutex<Rng>>,
+    sandbox: Sandbox,
     /// Whether nobody takes notices.
     pub(crate) deaf: Arc<AtomicBool>,
 }
 
 impl Wire {
-    pub(crate) fn new(clock: Clock) -> Wire {
+    pub(crate) fn new(clock: Clock, sandbox: Sandbox, rng: Rng) -> Wire {
         Wire {
             clock,
             ledger: Arc::default(),
             ear: Arc::default(),
             weather: Arc::default(),
+            mischief: Arc::default(),
+            colleague: Arc::new(Mutex::new(rng)),
+            sandbox,
             deaf: Arc::default(),
         }
     }
@@ -94,7 +105,35 @@ impl Wire {
         if dead.load(Ordering::SeqCst) {
             return std::future::pending().await;
         }
+        self.meddle(&read_by_id(&text));
         response
+    }
+
+    /// A colleague takes up one of the leads that the service has just read.
+    fn meddle(&self, read: &[u32]) {
+        let mut rng = self.colleague.lock().unwrap_or_else(PoisonError::into_inner);
+        let mischief = self.mischief.load(Ordering::SeqCst);
+        let Some(id) = rng.choice(read).copied().filter(|_| mischief > 0) else { return };
+        if rng.u8(0..10) >= mischief {
+            return;
+        }
+        let (wire, after) = (self.clone(), Duration::from_millis(rng.u64(0..MEDDLES_WITHIN)));
+        tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            wire.change(id, |lead| lead.stage = "IN_PROCESS".into());
+        });
+    }
+
+    /// A colleague changes a lead.
+    pub(crate) fn change(&self, id: u32, change: impl FnOnce(&mut Lead)) {
+        if self.sandbox.colleague_update(id, change)
+            && let Some(lead) = self.sandbox.lead(id)
+        {
+            let now = self.clock.now();
+            let mut ledger = self.ledger();
+            ledger.line(now, &format!("lead {id} is now in {}", lead.stage));
+            ledger.note(now, lead);
+        }
     }
 
     /// The outgoing webhook: each event once, if at all.
@@ -140,6 +179,23 @@ impl Wire {
             *self.ledger().heard.entry(lead).or_default() += 1;
         }
     }
+}
+
+/// The leads whose fields a request asks for by their ids, read from its text alone.
+fn read_by_id(text: &str) -> Vec<u32> {
+    let number = |text: &str| {
+        let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse::<u32>().ok()
+    };
+    let list = text.split_once("\"@id\":[").and_then(|(_, ids)| ids.split_once(']'));
+    let alone =
+        list.map(|(ids, _)| ids.split(',').filter_map(number).collect::<Vec<_>>()).unwrap_or_default();
+    let batched = text
+        .split("%40id%5D%5B")
+        .skip(1)
+        .filter_map(|part| part.split_once('='))
+        .filter_map(|(_, id)| number(id));
+    alone.into_iter().chain(batched).collect()
 }
 
 /// The leads that a request deletes, read from its text alone.

@@ -88,7 +88,7 @@ impl World {
         let sandbox = Sandbox::new(options, clock);
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
         let directory = directory.map_err(|error| error.to_string())?;
-        let wire = Wire::new(clock);
+        let wire = Wire::new(clock, sandbox.clone(), Rng::with_seed(seed ^ 0xc011));
         tokio::spawn(wire.clone().deliver(sandbox.events(), Rng::with_seed(seed ^ 0x5eed)));
         for lead in sandbox.leads() {
             wire.ledger().note(start, lead);
@@ -299,18 +299,6 @@ impl World {
         self.wire.line(&format!("reloaded {}", spec.yaml()));
         self.spec = spec;
         Ok(())
-    }
-
-    /// A colleague changes a lead.
-    pub(crate) fn change(&mut self, id: u32, change: impl FnOnce(&mut Lead)) {
-        if self.sandbox.colleague_update(id, change)
-            && let Some(lead) = self.sandbox.lead(id)
-        {
-            let now = self.clock.now();
-            let mut ledger = self.wire.ledger();
-            ledger.line(now, &format!("lead {id} is now in {}", lead.stage));
-            ledger.note(now, lead);
-        }
     }
 
     /// A lead comes in.
