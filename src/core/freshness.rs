@@ -52,6 +52,16 @@ impl Moment {
     }
 }
 
+/// When a list was read at the earliest that a request ran as its last part: after the other parts, each of which `took` so
+/// many seconds by the portal's clock. `whole` are the seconds from sending the request to its reply; where the parts say
+/// that they took longer than that, or less than no time, they are believed in nothing.
+pub fn read_last(sent: Moment, took: &[f64], whole: f64) -> Moment {
+    let work: f64 = took.iter().sum();
+    let believed = took.iter().all(|seconds| *seconds >= 0.0) && work <= whole;
+    let work = SignedDuration::try_from_secs_f64(work).ok().filter(|_| believed);
+    sent.after(work.unwrap_or_default())
+}
+
 /// Whether a reading may still be acted on that the portal made at `at` or later and whose answer came at `answered`.
 /// The age counts from when the portal can have read it; a portal that is always slow, but not slower than 15 s, is
 /// believed when the answer to a second question (`again`) has just come, or nothing would ever end. A clock that was
@@ -75,6 +85,21 @@ mod tests {
         Moment {
             wall: Timestamp::from_millisecond(1_780_272_000_000 + wall).unwrap(),
             steady: *BOOT + Duration::from_millis(steady),
+        }
+    }
+
+    #[test]
+    fn a_list_was_read_after_the_work_before_it_unless_that_took_longer_than_all_of_it() {
+        let sent = moment(0, 0);
+        for (took, whole, expected) in [
+            (vec![0.5, 0.75], 31.0, 1_250),
+            (vec![], 31.0, 0),
+            (vec![20.0, 11.5], 31.0, 0),
+            (vec![5.0, -1.0], 31.0, 0),
+            (vec![f64::NAN, 1.0], 31.0, 0),
+            (vec![f64::INFINITY], f64::INFINITY, 0),
+        ] {
+            assert_eq!(read_last(sent, &took, whole), moment(expected, expected.unsigned_abs()), "{took:?}");
         }
     }
 

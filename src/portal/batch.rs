@@ -41,7 +41,7 @@ pub struct BatchReply {
     pub lists: Vec<Result<Vec<Lead>, Fault>>,
     /// From sending to the complete reply, in seconds.
     pub seconds: f64,
-    /// Seconds of each deletion by the portal's clock, where it said.
+    /// Seconds of each deletion by the portal's clock, where it measured them one by one.
     pub delete_seconds: Vec<f64>,
     /// When the request was sent.
     pub sent_at: Moment,
@@ -87,7 +87,7 @@ impl Portal {
         };
 
         self.inner.gate.took(seconds);
-        let delete_seconds = parts.delete_seconds(request.delete());
+        let delete_seconds = parts.measured(request.delete());
         let replies =
             request.delete().iter().map(|id| (*id, self.reply_of(&mut parts, method, *id))).collect();
         let presence = request.ask().iter().map(|id| (*id, self.presence_of(&mut parts, *id))).collect();
@@ -260,14 +260,21 @@ impl Parts {
     /// Seconds of each deletion: what the portal says it took, or else by how much the method's sum grew. The sums
     /// are put in order first, since the portal need not execute in the order of `ids`.
     fn delete_seconds(&self, ids: &[LeadId]) -> Vec<f64> {
-        let costs: Vec<Cost> = ids.iter().filter_map(|id| self.cost(&request::deletion(*id))).collect();
-        let said: Vec<f64> = costs.iter().filter_map(|cost| cost.seconds).collect();
-        if !said.is_empty() {
-            return said;
+        let measured = self.measured(ids);
+        if !measured.is_empty() {
+            return measured;
         }
-        let mut sums: Vec<f64> = costs.iter().filter_map(|cost| cost.operating).collect();
+        let costs = ids.iter().filter_map(|id| self.cost(&request::deletion(*id)));
+        let mut sums: Vec<f64> = costs.filter_map(|cost| cost.operating).collect();
         sums.sort_by(f64::total_cmp);
         sums.iter().zip(sums.iter().skip(1)).map(|(before, sum)| sum - before).collect()
+    }
+
+    /// Seconds of each deletion that the portal measured. The growth of the method's sum is no such measure: other requests
+    /// at the same time add to it.
+    fn measured(&self, ids: &[LeadId]) -> Vec<f64> {
+        let costs = ids.iter().filter_map(|id| self.cost(&request::deletion(*id)));
+        costs.filter_map(|cost| cost.seconds).collect()
     }
 
     /// The last sums reported for the methods inside.

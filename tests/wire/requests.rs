@@ -142,6 +142,24 @@ async fn a_batch_deletes_with_literal_ids_and_reads_the_next_leads_last() {
     }
 }
 
+/// The sum grows by the requests of other lanes too: it can't tell how old a list is that ran behind the deletions.
+#[tokio::test]
+async fn the_growth_of_a_methods_sum_is_not_taken_for_the_time_of_a_deletion() {
+    let server = answering(
+        "batch",
+        ok(json!({ "result": {
+            "result": { "d3": true, "d12": true, "r0": { "items": [] } },
+            "result_time": { "d3": { "operating": 1.5 }, "d12": { "operating": 9.5 } },
+        } })),
+    )
+    .await;
+    let portal = portal_at(&server.uri(), DeleteMethod::Lead);
+    let permit = portal.permit(Work::Delete { leads: 2 }).await;
+    let request = BatchRequest::deleting(&ids(&[3, 12])).listing(&ids(&[21]));
+    let reply = portal.delete_batch(permit, &request).await.unwrap();
+    assert_eq!(reply.delete_seconds, Vec::<f64>::new());
+}
+
 #[tokio::test]
 async fn a_batch_deletes_then_asks_then_lists_and_each_answer_finds_its_question() {
     let server = answering(

@@ -18,6 +18,8 @@ use fastrand::Rng;
 use crate::sim::spec::{SOURCES, STAGES, Spec};
 use crate::sim::world::{Checked, World};
 
+/// One rush in so many comes with a flood.
+const FLOODS: u8 = 5;
 /// The service's clock is at most so far from the portal's, in milliseconds.
 const FARTHEST: i64 = 6 * 3_600_000;
 
@@ -148,11 +150,11 @@ impl World {
 
     /// So many dead leads at once, now and then, that the next are read long before it is their turn.
     fn flood(&mut self, rng: &mut Rng) {
-        if rng.bool() {
+        if rng.u8(0..FLOODS) > 0 {
             return;
         }
         let now = self.clock.now();
-        for _ in 0..rng.u32(50..250) {
+        for _ in 0..rng.u32(200..700) {
             let mut lead = Lead::new("a call", now);
             let back = i64::from(rng.u32(60..2000)) * 3600;
             (lead.created, lead.updated) = (lead.created - back, lead.updated - back);

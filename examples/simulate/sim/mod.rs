@@ -64,7 +64,7 @@ fn portal(rng: &mut Rng, seed: u64) -> SandboxOptions {
         batch_charge: charges[rng.usize(..3)],
         delete_seconds: 0.01 + rng.f64() * rng.f64() * 3.0,
         list_seconds: 0.01 + rng.f64() * 0.3,
-        sleep_scale: if rng.bool() { 1.0 } else { 0.0 },
+        sleep_scale: 1.0,
         ..SandboxOptions::default()
     }
 }

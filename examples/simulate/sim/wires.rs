@@ -21,7 +21,9 @@ use crate::sim::ledger::{Ledger, Sent};
 /// A reading that took longer may be followed by a second question, whose answer may be older.
 const SLOW: SignedDuration = SignedDuration::from_millis(1900);
 /// So soon, in milliseconds, a colleague meddles: some time before the deletion is sent, or after.
-const MEDDLES_WITHIN: u64 = 8_000;
+const MEDDLES_WITHIN: u64 = 5_000;
+/// So many of the leads that were read together.
+const AT_MOST_AT_ONCE: usize = 4;
 /// Events that wait to be reordered.
 const HELD_BACK: usize = 8;
 
@@ -33,7 +35,7 @@ pub(crate) struct Wire {
     ear: Arc<Mutex<Option<axum::Router>>>,
     /// Tenths of the events that are lost, doubled, held back.
     pub(crate) weather: Arc<Mutex<[u8; 3]>>,
-    /// In how many of ten readings of leads that are to be deleted a colleague takes up one of them a moment later.
+    /// How eagerly, of ten, colleagues take up leads that were just read.
     pub(crate) mischief: Arc<AtomicU8>,
     colleague: Arc<Mutex<Rng>>,
     sandbox: Sandbox,
@@ -109,19 +111,22 @@ impl Wire {
         response
     }
 
-    /// A colleague takes up one of the leads that the service has just read.
+    /// Colleagues take up some of the leads that the service has just read.
     fn meddle(&self, read: &[u32]) {
         let mut rng = self.colleague.lock().unwrap_or_else(PoisonError::into_inner);
         let mischief = self.mischief.load(Ordering::SeqCst);
-        let Some(id) = rng.choice(read).copied().filter(|_| mischief > 0) else { return };
-        if rng.u8(0..10) >= mischief {
-            return;
+        for _ in 0..AT_MOST_AT_ONCE {
+            let Some(id) = rng.choice(read).copied().filter(|_| mischief > 0) else { return };
+            let after = Duration::from_millis(rng.u64(0..MEDDLES_WITHIN));
+            if rng.u8(0..10) >= mischief {
+                continue;
+            }
+            let wire = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                wire.change(id, |lead| lead.stage = "IN_PROCESS".into());
+            });
         }
-        let (wire, after) = (self.clone(), Duration::from_millis(rng.u64(0..MEDDLES_WITHIN)));
-        tokio::spawn(async move {
-            tokio::time::sleep(after).await;
-            wire.change(id, |lead| lead.stage = "IN_PROCESS".into());
-        });
     }
 
     /// A colleague changes a lead.

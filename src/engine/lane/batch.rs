@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
-
-use crate::core::freshness::Moment;
+use crate::core::freshness::{Moment, read_last};
 use crate::core::lead::{Lead, LeadId};
 use crate::core::outcome::{Fault, Presence};
 use crate::core::rule::RuleSet;
@@ -35,10 +33,8 @@ impl Reading {
     /// The leads of a list in a request that deletes. It ran after the deletions, whose seconds the portal tells; the rest
     /// of the time may have passed before it or after it.
     pub(super) fn listed(reply: &BatchReply, leads: Vec<Lead>) -> Reading {
-        let deleting = reply.delete_seconds.iter().sum::<f64>().clamp(0.0, reply.seconds);
-        let deleting = SignedDuration::try_from_secs_f64(deleting).unwrap_or_default();
         Reading {
-            at: reply.sent_at.after(deleting),
+            at: read_last(reply.sent_at, &reply.delete_seconds, reply.seconds),
             answered_at: reply.finished_at,
             asked_at: reply.sent_at,
             found: leads.into_iter().map(|lead| (lead.id, Ok(Presence::Present(lead)))).collect(),
