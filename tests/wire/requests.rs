@@ -149,6 +149,7 @@ async fn the_growth_of_a_methods_sum_is_not_taken_for_the_time_of_a_deletion() {
         "batch",
         ok(json!({ "result": {
             "result": { "d3": true, "d12": true, "r0": { "items": [] } },
+            "result_error": [],
             "result_time": { "d3": { "operating": 1.5 }, "d12": { "operating": 9.5 } },
         } })),
     )
