@@ -131,6 +131,9 @@ impl World {
         let before = self.set_weather([10, 0, 0]);
         self.flood(rng);
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
+        if rng.bool() {
+            self.late(rng);
+        }
         self.drain().await?;
         for _ in 0..rng.u8(5..40) {
             if self.is_dead() {
@@ -146,6 +149,18 @@ impl World {
         self.set_weather(before);
         self.wire.mischief.store(0, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Some of the next answers come late, and what they say is old by then.
+    fn late(&mut self, rng: &mut Rng) {
+        let mut fault = Fault::new(FaultKind::Late { seconds: f64::from(rng.u32(1..40)) })
+            .nth(rng.u64(0..3), rng.u64(1..5));
+        fault.method =
+            rng.choice(&["batch", "crm.item.list", "crm.item.get"]).map(|method| (*method).to_owned());
+        fault.executed = true;
+        self.wire.line(&format!("fault {fault:?}"));
+        *self.counts.faults.entry("Late".to_owned()).or_default() += 1;
+        self.sandbox.set_fault(fault);
     }
 
     /// So many dead leads at once, now and then, that the next are read long before it is their turn.

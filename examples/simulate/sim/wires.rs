@@ -20,8 +20,8 @@ use crate::sim::ledger::{Ledger, Sent};
 
 /// A reading that took longer may be followed by a second question, whose answer may be older.
 const SLOW: SignedDuration = SignedDuration::from_millis(1900);
-/// So soon, in milliseconds, a colleague meddles: some time before the deletion is sent, or after.
-const MEDDLES_WITHIN: u64 = 5_000;
+/// So soon, in milliseconds, colleagues meddle: before the deletion is sent, or after; and while a late answer is on its way.
+const MEDDLES_WITHIN: [u64; 3] = [2_000, 5_000, 40_000];
 /// So many of the leads that were read together.
 const AT_MOST_AT_ONCE: usize = 4;
 /// Events that wait to be reordered.
@@ -95,6 +95,8 @@ impl Wire {
                 ledger.sent.push(Sent { at, leads });
             }
         }
+        // The answer may be long in coming, and what it says old by then.
+        self.meddle(&read_by_id(&text));
         let response = next.run(Request::from_parts(head, Body::from(bytes))).await;
         let now = self.clock.now();
         {
@@ -107,17 +109,17 @@ impl Wire {
         if dead.load(Ordering::SeqCst) {
             return std::future::pending().await;
         }
-        self.meddle(&read_by_id(&text));
         response
     }
 
-    /// Colleagues take up some of the leads that the service has just read.
+    /// Colleagues take up some of the leads that the service is reading.
     fn meddle(&self, read: &[u32]) {
         let mut rng = self.colleague.lock().unwrap_or_else(PoisonError::into_inner);
         let mischief = self.mischief.load(Ordering::SeqCst);
         for _ in 0..AT_MOST_AT_ONCE {
             let Some(id) = rng.choice(read).copied().filter(|_| mischief > 0) else { return };
-            let after = Duration::from_millis(rng.u64(0..MEDDLES_WITHIN));
+            let within = *rng.choice(&MEDDLES_WITHIN).unwrap_or(&1);
+            let after = Duration::from_millis(rng.u64(0..within));
             if rng.u8(0..10) >= mischief {
                 continue;
             }
