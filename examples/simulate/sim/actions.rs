@@ -19,7 +19,7 @@ use crate::sim::spec::{SOURCES, STAGES, Spec};
 use crate::sim::world::{Checked, World};
 
 /// One rush in so many comes with a flood.
-const FLOODS: u8 = 5;
+const FLOODS: u8 = 9;
 /// The service's clock is at most so far from the portal's, in milliseconds.
 const FARTHEST: i64 = 6 * 3_600_000;
 
@@ -169,7 +169,7 @@ impl World {
             return;
         }
         let now = self.clock.now();
-        for _ in 0..rng.u32(200..700) {
+        for _ in 0..rng.u32(150..500) {
             let mut lead = Lead::new("a call", now);
             let back = i64::from(rng.u32(60..2000)) * 3600;
             (lead.created, lead.updated) = (lead.created - back, lead.updated - back);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::sandbox::Deletion;
-use b24_janitor::store::jobs::{self, Job, JobFilter};
+use b24_janitor::store::jobs;
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,6 +20,19 @@ const DAY: SignedDuration = SignedDuration::from_secs(24 * 3600 - 120);
 /// How soon `pause` acts.
 const PAUSE: SignedDuration = SignedDuration::from_secs(1);
 
+/// What is watched of a job.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Job {
+    lead: u32,
+    run: i64,
+    /// The place of its rule's name.
+    rule: usize,
+    created_at: i64,
+    outcome: Option<Outcome>,
+    finished_at: Option<i64>,
+    attempts: u32,
+}
+
 /// What was seen of the service so far.
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -34,8 +47,8 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// The jobs that are not done.
-    pub(crate) fn open(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values().filter(|job| job.outcome.is_none())
+    pub(crate) fn open(&self) -> impl Iterator<Item = (&i64, &Job)> {
+        self.jobs.iter().filter(|(_, job)| job.outcome.is_none())
     }
 }
 
@@ -191,12 +204,33 @@ impl World {
 
     /// A job that is done stays so, and no job turns into another.
     async fn check_moves(&self, seen: &mut Seen) -> Checked {
-        let filter = JobFilter { limit: 100_000, ..JobFilter::default() };
-        let Some(now) = self.read(move |db| jobs::list(db, &filter)).await? else { return Ok(()) };
-        let now: BTreeMap<i64, Job> = now.into_iter().map(|job| (job.id.0, job)).collect();
+        // Columns by their numbers: after every step every job is read.
+        const ALL: &str = "SELECT id, lead_id, run_id, created_at, outcome, finished_at, attempts, rule FROM jobs ORDER BY id";
+        let all = self
+            .read(|db| {
+                let mut find = db.prepare_cached(ALL)?;
+                let mut rows = find.query([])?;
+                let mut jobs = BTreeMap::new();
+                while let Some(row) = rows.next()? {
+                    let outcome = row.get_ref(4)?.as_str_or_null()?.map(Outcome::parse);
+                    let job = Job {
+                        lead: row.get(1)?,
+                        run: row.get(2)?,
+                        created_at: row.get(3)?,
+                        outcome: outcome.flatten(),
+                        finished_at: row.get(5)?,
+                        attempts: row.get(6)?,
+                        rule: super::spec::number(row.get_ref(7)?.as_str()?),
+                    };
+                    jobs.insert(row.get::<_, i64>(0)?, job);
+                }
+                Ok(jobs)
+            })
+            .await?;
+        let Some(now) = all else { return Ok(()) };
         for (id, before) in &seen.jobs {
             let Some(after) = now.get(id) else { return Err(format!("job {id} is lost: {before:?}")) };
-            let whose = |job: &Job| (job.lead_id, job.rule.clone(), job.run_id, job.created_at);
+            let whose = |job: &Job| (job.lead, job.rule, job.run, job.created_at);
             if whose(before) != whose(after) {
                 return Err(format!("job {id} became another: {before:?} -> {after:?}"));
             }
@@ -206,16 +240,15 @@ impl World {
             }
         }
         for (id, job) in &now {
-            let gone = self.sandbox.lead(job.lead_id.get()).is_none();
             let says_gone = matches!(job.outcome, Some(Outcome::Deleted | Outcome::AlreadyGone));
-            if says_gone && !gone {
+            if says_gone && self.sandbox.lead(job.lead).is_some() {
                 return Err(format!("job {id} says that the lead is gone, and it is not: {job:?}"));
             }
             if job.outcome == Some(Outcome::Deleted) && job.attempts == 0 {
                 return Err(format!("job {id} says that we deleted the lead, and nothing was sent: {job:?}"));
             }
             // An attempt that was recorded and never left, in a crash, counts as ours: nobody can tell.
-            if job.outcome == Some(Outcome::AlreadyGone) && seen.by_job.get(&job.lead_id.get()) == Some(id) {
+            if job.outcome == Some(Outcome::AlreadyGone) && seen.by_job.get(&job.lead) == Some(id) {
                 return Err(format!("job {id} says that the lead was gone, and we deleted it: {job:?}"));
             }
         }

@@ -13,6 +13,11 @@ pub(crate) const SOURCES: [&str; 4] = ["WEB", "CALL", "PARTNER", "CALLBACK"];
 const SCHEDULES: [&str; 6] =
     ["@hourly", "7 */3 * * *", "30 4 * * *", "15 3,15 * * *", "0 */6 * * *", "*/30 8-17 * * *"];
 
+/// The place of a rule's name among all names.
+pub(crate) fn number(name: &str) -> usize {
+    NAMES.iter().position(|known| *known == name).unwrap_or(NAMES.len())
+}
+
 /// What is older than so many hours, by which date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Date {
