@@ -1,9 +1,12 @@
 //! How values of the program stand in columns: times as Unix milliseconds, words as text, counts as integers.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, RowIndex};
 
+use super::ids::JobId;
 use crate::core::lead::LeadId;
 use crate::core::outcome::Outcome;
 use crate::core::rule::{LeadEvent, Mode};
@@ -14,12 +17,12 @@ pub(super) fn ms(at: Timestamp) -> i64 {
 }
 
 /// A time from a column that is never null.
-pub(super) fn at(row: &Row<'_>, column: &str) -> rusqlite::Result<Timestamp> {
+pub(super) fn at(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Timestamp> {
     from_ms(row.get(column)?)
 }
 
 /// A time from a column that may be null.
-pub(super) fn at_opt(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Timestamp>> {
+pub(super) fn at_opt(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Option<Timestamp>> {
     row.get::<_, Option<i64>>(column)?.map(from_ms).transpose()
 }
 
@@ -30,7 +33,7 @@ pub(super) fn from_ms(value: i64) -> rusqlite::Result<Timestamp> {
 }
 
 /// A count from a column; the schema keeps counts from being negative.
-pub(super) fn count(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+pub(super) fn count(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(unsigned)
 }
 
@@ -52,6 +55,22 @@ pub(super) fn unsigned(value: i64) -> u64 {
 /// Success where a statement changed exactly the one row that it meant.
 pub(super) fn exactly_one(changed: usize) -> rusqlite::Result<()> {
     if changed == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+}
+
+/// That a statement changed, or found, as many rows as it was meant for.
+pub(super) fn exactly(meant: usize, changed: usize) -> rusqlite::Result<()> {
+    if changed == meant { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(changed)) }
+}
+
+/// Ids as a JSON list, for `IN (SELECT value FROM json_each(?))`: one statement for all of them.
+pub(super) fn id_list(ids: impl IntoIterator<Item = JobId>) -> String {
+    let mut list = String::from("[");
+    for id in ids {
+        // Writing into a string can't fail.
+        write!(list, "{}{}", if list.len() > 1 { "," } else { "" }, id.0).ok();
+    }
+    list.push(']');
+    list
 }
 
 impl ToSql for LeadId {

@@ -6,7 +6,7 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::columns::{at, at_opt, ms};
+use super::columns::{at, at_opt, id_list, ms};
 use super::ids::JobId;
 use crate::core::lead::LeadId;
 
@@ -67,13 +67,20 @@ pub(super) fn put(
     db.prepare_cached(SQL)?.execute((lead, job, ms(now), ms(copy.expires_at), &copy.fields_json)).map(drop)
 }
 
-/// Records that the lead is gone for certain.
-pub(super) fn confirm(db: &Connection, lead: LeadId, job: JobId, now: Timestamp) -> rusqlite::Result<()> {
-    db.prepare_cached(
-        "UPDATE copies SET deleted_at = ?3 WHERE lead_id = ?1 AND job_id = ?2 AND deleted_at IS NULL",
-    )?
-    .execute((lead, job, ms(now)))
-    .map(drop)
+/// The copies of jobs: each stands under its job's lead, which makes it one look-up a job.
+const OF_JOBS: &str = "lead_id IN (SELECT lead_id FROM jobs WHERE id IN (SELECT value FROM json_each(?1)))
+        AND job_id IN (SELECT value FROM json_each(?1))";
+
+/// Records that the leads of these jobs are gone for certain.
+pub(super) fn confirm(db: &Connection, jobs: &[JobId], now: Timestamp) -> rusqlite::Result<()> {
+    let sql = format!("UPDATE copies SET deleted_at = ?2 WHERE {OF_JOBS} AND deleted_at IS NULL");
+    db.prepare_cached(&sql)?.execute((id_list(jobs.iter().copied()), ms(now))).map(drop)
+}
+
+/// Removes the copies of jobs that did not delete their leads.
+pub(super) fn discard_all(db: &Connection, jobs: &[JobId]) -> rusqlite::Result<()> {
+    let sql = format!("DELETE FROM copies WHERE {OF_JOBS}");
+    db.prepare_cached(&sql)?.execute([id_list(jobs.iter().copied())]).map(drop)
 }
 
 /// Removes the copy of a job that did not delete its lead.

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use super::cap::cap_left;
 use super::job::{self, Job};
 use super::list::waiting_rules;
-use crate::store::columns::{exactly_one, ms, signed};
+use crate::store::columns::{exactly, id_list, ms, signed};
 use crate::store::control;
 use crate::store::ids::{ClaimId, JobId};
 
@@ -46,7 +46,7 @@ pub fn claim_due(
     caps: &[(String, u64)],
 ) -> rusqlite::Result<Option<Claim>> {
     const SQL: &str = "UPDATE jobs SET state = 'running', phase = 'claimed', claim = ?2, claimed_at = ?3
-        WHERE id = ?1 AND state = 'waiting'";
+        WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'waiting'";
     let mut due: Vec<(i64, JobId)> = Vec::new();
     collect(db, READY_AGAIN, (ms(now), rows(limit), barred(caps)), &mut due)?;
     for rule in waiting_rules(db)? {
@@ -73,7 +73,7 @@ pub fn claim_unknown(
 ) -> rusqlite::Result<Option<Claim>> {
     const SQL: &str = "UPDATE jobs SET phase = 'claimed', claim = ?2, claimed_at = ?3, settle_at = NULL,
             sent_at = NULL
-        WHERE id = ?1 AND state = 'running' AND phase = 'unknown'";
+        WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running' AND phase = 'unknown'";
     let mut due = Vec::new();
     collect(db, UNKNOWN, (ms(now), rows(limit), barred(caps)), &mut due)?;
     claim(db, &due, SQL, now)
@@ -116,16 +116,16 @@ fn claim(
     }
     control::bump(db, "claims", "last", 1)?;
     let id = ClaimId(signed(control::counter(db, "claims", "last")?));
-    let mut update = db.prepare_cached(sql)?;
-    // Read by itself: `RETURNING` builds a table for each row that it returns.
-    let mut row = db.prepare_cached(&format!("SELECT {} FROM jobs WHERE id = ?1", job::COLUMNS))?;
-    let jobs = due
-        .iter()
-        .map(|(_, job)| {
-            exactly_one(update.execute((job, id, ms(now)))?)?;
-            row.query_row([job], job::read)
-        })
+    let ids = id_list(due.iter().map(|(_, job)| *job));
+    let claimed = db.prepare_cached(sql)?.execute((ids, id, ms(now)))?;
+    exactly(due.len(), claimed)?;
+    let mut jobs = db
+        .prepare_cached(&format!("SELECT {} FROM jobs WHERE claim = ?1", job::COLUMNS))?
+        .query_map([id], job::read)?
         .collect::<rusqlite::Result<Vec<Job>>>()?;
+    exactly(due.len(), jobs.len())?;
+    // An unknown job is due when it may be read again.
+    jobs.sort_unstable_by_key(|job| due.iter().position(|(_, id)| *id == job.id));
     Ok(Some(Claim { id, jobs }))
 }
 

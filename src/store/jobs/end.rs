@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::job::{self, Job, JobState, Phase};
 use super::list::{FINISHED, get};
-use super::settle::settle_copy;
+use super::settle::settle_copies;
 use crate::core::lead::LeadId;
 use crate::core::outcome::{Outcome, gone};
 use crate::store::columns::{exactly_one, ms};
@@ -148,5 +148,5 @@ fn finish(
         WHERE id = ?1 AND (state = 'waiting' OR phase = 'unknown')";
     exactly_one(db.prepare_cached(SQL)?.execute((job.id, outcome, reason, ms(now)))?)?;
     control::bump(db, FINISHED, outcome.as_str(), 1)?;
-    settle_copy(db, job.lead_id, job.id, outcome, now)
+    settle_copies(db, &[job.id], outcome, now)
 }

@@ -101,29 +101,29 @@ impl Job {
     }
 }
 
-/// The columns that [`read`] needs.
+/// The columns that [`read`] needs, first in a row and in this order.
 pub(super) const COLUMNS: &str = "id, lead_id, rule, run_id, state, outcome, reason, attempts, due_at, created_at, \
      finished_at, last_error, unknown_before, settle_at, grace_seconds, phase, sent_at";
 
-/// The job of a row with [`COLUMNS`].
+/// The job of a row that begins with [`COLUMNS`]. By their numbers: looking names up is a tenth of a claim.
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Job> {
     Ok(Job {
-        id: row.get("id")?,
-        lead_id: row.get("lead_id")?,
-        rule: row.get("rule")?,
-        run_id: row.get("run_id")?,
-        state: row.get("state")?,
-        outcome: row.get("outcome")?,
-        reason: row.get("reason")?,
-        attempts: row.get("attempts")?,
-        due_at: at(row, "due_at")?,
-        created_at: at(row, "created_at")?,
-        finished_at: at_opt(row, "finished_at")?,
-        last_error: row.get("last_error")?,
-        unknown_before: row.get("unknown_before")?,
-        settle_at: at_opt(row, "settle_at")?,
-        grace_seconds: count(row, "grace_seconds")?,
-        phase: row.get("phase")?,
-        sent_at: at_opt(row, "sent_at")?,
+        id: row.get(0)?,
+        lead_id: row.get(1)?,
+        rule: row.get(2)?,
+        run_id: row.get(3)?,
+        state: row.get(4)?,
+        outcome: row.get(5)?,
+        reason: row.get(6)?,
+        attempts: row.get(7)?,
+        due_at: at(row, 8)?,
+        created_at: at(row, 9)?,
+        finished_at: at_opt(row, 10)?,
+        last_error: row.get(11)?,
+        unknown_before: row.get(12)?,
+        settle_at: at_opt(row, 13)?,
+        grace_seconds: count(row, 14)?,
+        phase: row.get(15)?,
+        sent_at: at_opt(row, 16)?,
     })
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 use super::claim::release_claim;
 use super::job::Phase;
 use super::list::FINISHED;
 use crate::core::lead::LeadId;
 use crate::core::outcome::{Change, Outcome, PORTAL_MAY_STILL_WORK};
-use crate::store::columns::{from_ms, ms};
+use crate::store::columns::{exactly, exactly_one, from_ms, id_list, ms};
 use crate::store::control;
 use crate::store::copies::{self, CopyToKeep};
 use crate::store::ids::{ClaimId, JobId};
@@ -28,23 +28,18 @@ pub struct Settled {
 struct Held {
     lead: LeadId,
     phase: Phase,
-    attempts: u32,
     unknown_before: bool,
 }
 
-fn held(db: &Connection, claim: ClaimId, job: JobId) -> rusqlite::Result<Option<Held>> {
-    const SQL: &str = "SELECT lead_id, phase, attempts, unknown_before FROM jobs
-        WHERE id = ?1 AND state = 'running' AND claim = ?2";
+/// What a claim has.
+fn held(db: &Connection, claim: ClaimId) -> rusqlite::Result<BTreeMap<JobId, Held>> {
+    const SQL: &str =
+        "SELECT id, lead_id, phase, unknown_before FROM jobs WHERE claim = ?1 AND state = 'running'";
     db.prepare_cached(SQL)?
-        .query_row((job, claim), |row| {
-            Ok(Held {
-                lead: row.get("lead_id")?,
-                phase: row.get("phase")?,
-                attempts: row.get("attempts")?,
-                unknown_before: row.get("unknown_before")?,
-            })
-        })
-        .optional()
+        .query_map([claim], |row| {
+            Ok((row.get(0)?, Held { lead: row.get(1)?, phase: row.get(2)?, unknown_before: row.get(3)? }))
+        })?
+        .collect()
 }
 
 /// Records that the deletions of these jobs are about to be sent, with the copies to keep. Commit it before the first
@@ -60,21 +55,28 @@ pub fn mark_sent(
 ) -> rusqlite::Result<Vec<JobId>> {
     const SENT: &str =
         "UPDATE jobs SET phase = 'sent', sent_at = ?3, attempts = attempts + 1, unknown_before = 0
-        WHERE id = ?1 AND state = 'running' AND claim = ?2";
-    const ATTEMPT: &str = "INSERT INTO attempts (job_id, number, claim, sent_at) VALUES (?1, ?2, ?3, ?4)";
+        WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running' AND claim = ?2";
+    const ATTEMPTS: &str = "INSERT INTO attempts (job_id, number, claim, sent_at)
+        SELECT id, attempts, claim, sent_at FROM jobs
+        WHERE id IN (SELECT value FROM json_each(?1)) AND phase = 'sent' AND claim = ?2";
+    let held = held(db, claim)?;
     let mut marked = Vec::with_capacity(jobs.len());
+    let mut repeated = Vec::new();
     for (job, copy) in jobs {
-        let Some(held) = held(db, claim, *job)? else { continue };
+        let Some(held) = held.get(job) else { continue };
         if held.phase == Phase::Sent {
-            end_attempt(db, *job, "repeated", None, now)?;
+            repeated.push(*job);
         }
-        db.prepare_cached(SENT)?.execute((job, claim, ms(now)))?;
-        db.prepare_cached(ATTEMPT)?.execute((job, held.attempts + 1, claim, ms(now)))?;
         if let Some(copy) = copy {
             copies::put(db, held.lead, *job, copy, now)?;
         }
         marked.push(*job);
     }
+    end_attempts(db, &repeated, "repeated", None, now)?;
+    let ids = id_list(marked.iter().copied());
+    let sent = db.prepare_cached(SENT)?.execute((&ids, claim, ms(now)))?;
+    exactly(marked.len(), sent)?;
+    db.prepare_cached(ATTEMPTS)?.execute((&ids, claim))?;
     Ok(marked)
 }
 
@@ -86,25 +88,62 @@ pub fn settle(
     now: Timestamp,
 ) -> rusqlite::Result<Settled> {
     let mut settled = Settled::default();
-    let mut finished: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut held = held(db, claim)?;
+    let mut ended = Ended::default();
     for (job, change) in changes {
-        match held(db, claim, *job)? {
+        // Taken out: a second change of the same job is a stale one.
+        match held.remove(job) {
             Some(held) => {
                 settle_one(db, claim, *job, &held, change, now)?;
+                ended.note(*job, &held, change);
                 settled.changed += 1;
-                if let Change::Finish { outcome, .. } = change {
-                    *finished.entry(outcome.as_str()).or_default() += 1;
-                }
             }
             None => settled.stale.push(*job),
         }
     }
-    for (outcome, jobs) in finished {
-        control::bump(db, FINISHED, outcome, jobs)?;
-    }
+    ended.write(db, now)?;
     Ok(settled)
 }
 
+/// What the changes of many jobs write alike, collected so that one statement writes it.
+#[derive(Default)]
+struct Ended<'a> {
+    /// By result and error, the jobs whose attempt ended so.
+    attempts: BTreeMap<(&'a str, Option<&'a str>), Vec<JobId>>,
+    /// By outcome, the jobs.
+    finished: BTreeMap<Outcome, Vec<JobId>>,
+}
+
+impl<'a> Ended<'a> {
+    fn note(&mut self, job: JobId, held: &Held, change: &'a Change) {
+        if let Change::Finish { outcome, .. } = change {
+            self.finished.entry(*outcome).or_default().push(job);
+        }
+        if held.phase != Phase::Sent {
+            return;
+        }
+        let end = match change {
+            Change::Finish { outcome, error, .. } => (outcome.as_str(), error.as_deref()),
+            Change::Release { error, give_back: true, .. } => ("not_executed", error.as_deref()),
+            Change::Release { error, give_back: false, .. } => ("retry", error.as_deref()),
+            Change::Unknown { error, .. } => ("unknown", Some(error.as_str())),
+        };
+        self.attempts.entry(end).or_default().push(job);
+    }
+
+    fn write(&self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+        for ((result, error), jobs) in &self.attempts {
+            end_attempts(db, jobs, result, *error, now)?;
+        }
+        for (outcome, jobs) in &self.finished {
+            control::bump(db, FINISHED, outcome.as_str(), jobs.len() as u64)?;
+            settle_copies(db, jobs, *outcome, now)?;
+        }
+        Ok(())
+    }
+}
+
+/// The job's own row. It changes exactly one: the claim was looked up in the same transaction.
 fn settle_one(
     db: &Connection,
     claim: ClaimId,
@@ -125,58 +164,54 @@ fn settle_one(
         "UPDATE jobs SET phase = 'unknown', settle_at = ?3, last_error = ?4, unknown_before = 1,
             claim = NULL, claimed_at = NULL
         WHERE id = ?1 AND state = 'running' AND claim = ?2";
-    let sent = held.phase == Phase::Sent;
-    match change {
+    let changed = match change {
         Change::Finish { outcome, reason, error } => {
-            db.prepare_cached(FINISH)?.execute((job, claim, outcome, reason, error, ms(now)))?;
-            if sent {
-                end_attempt(db, job, outcome.as_str(), error.as_deref(), now)?;
-            }
-            settle_copy(db, held.lead, job, *outcome, now)
+            db.prepare_cached(FINISH)?.execute((job, claim, outcome, reason, error, ms(now)))?
         }
         Change::Release { due_at, error, give_back } => {
-            let back = sent && *give_back;
-            db.prepare_cached(RELEASE)?.execute((job, claim, ms(*due_at), error, back))?;
-            if sent {
-                let result = if *give_back { "not_executed" } else { "retry" };
-                end_attempt(db, job, result, error.as_deref(), now)?;
-            }
+            let back = held.phase == Phase::Sent && *give_back;
+            let released = db.prepare_cached(RELEASE)?.execute((job, claim, ms(*due_at), error, back))?;
             // What is marked unknown may be gone, and then the copy is all there is.
-            if held.unknown_before { Ok(()) } else { copies::discard(db, held.lead, job) }
+            if !held.unknown_before {
+                copies::discard(db, held.lead, job)?;
+            }
+            released
         }
         Change::Unknown { settle_at, error } => {
-            db.prepare_cached(UNKNOWN)?.execute((job, claim, ms(*settle_at), error))?;
-            if sent { end_attempt(db, job, "unknown", Some(error), now) } else { Ok(()) }
+            db.prepare_cached(UNKNOWN)?.execute((job, claim, ms(*settle_at), error))?
         }
-    }
+    };
+    exactly_one(changed)
 }
 
-/// Keeps the copy of a lead that was deleted, removes every other.
-pub(super) fn settle_copy(
+/// Keeps the copies of leads that were deleted, removes every other.
+pub(super) fn settle_copies(
     db: &Connection,
-    lead: LeadId,
-    job: JobId,
+    jobs: &[JobId],
     outcome: Outcome,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
     match outcome {
-        Outcome::Deleted => copies::confirm(db, lead, job, now),
+        Outcome::Deleted => copies::confirm(db, jobs, now),
         Outcome::AlreadyGone | Outcome::Spared | Outcome::Cancelled | Outcome::Failed => {
-            copies::discard(db, lead, job)
+            copies::discard_all(db, jobs)
         }
     }
 }
 
-fn end_attempt(
+fn end_attempts(
     db: &Connection,
-    job: JobId,
+    jobs: &[JobId],
     result: &str,
     error: Option<&str>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    const SQL: &str =
-        "UPDATE attempts SET ended_at = ?2, result = ?3, error = ?4 WHERE job_id = ?1 AND ended_at IS NULL";
-    db.prepare_cached(SQL)?.execute((job, ms(now), result, error)).map(drop)
+    const SQL: &str = "UPDATE attempts SET ended_at = ?2, result = ?3, error = ?4
+        WHERE job_id IN (SELECT value FROM json_each(?1)) AND ended_at IS NULL";
+    if jobs.is_empty() {
+        return Ok(());
+    }
+    db.prepare_cached(SQL)?.execute((id_list(jobs.iter().copied()), ms(now), result, error)).map(drop)
 }
 
 /// The jobs whose requests an earlier process sent: unknown until the portal has surely ended. How many.
