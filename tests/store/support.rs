@@ -29,16 +29,39 @@ impl Folder {
     }
 }
 
-/// Runs a closure on a fresh database, in one transaction.
+/// Runs a closure on a fresh database, in one transaction. Whatever it did, the counters of ended jobs are those of the rows.
 pub(crate) fn on_db<T: Send + 'static>(run: impl FnOnce(&Connection) -> T + Send + 'static) -> T {
     let folder = Folder::new();
     let store = Store::open(&folder.db(), INLINE).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    match runtime.block_on(store.write(move |db| Ok(run(db)))) {
+    match runtime.block_on(store.write(move |db| {
+        let value = run(db);
+        check_counters(db);
+        Ok(value)
+    })) {
         Ok(value) => value,
         Err(StoreError::Panicked(text)) => panic!("{text}"),
         Err(error) => panic!("{error:?}"),
     }
+}
+
+/// What was counted as each job ended is what stands there; rows that were pruned stay counted.
+fn check_counters(db: &Connection) {
+    const WRONG: &str = "SELECT key, value, rows FROM
+            (SELECT key, value, (SELECT count(*) FROM jobs WHERE outcome = key) AS rows
+                FROM counters WHERE name = 'jobs_finished'
+            UNION SELECT outcome, 0, count(*) FROM jobs WHERE outcome IS NOT NULL AND outcome NOT IN
+                (SELECT key FROM counters WHERE name = 'jobs_finished') GROUP BY outcome)
+        WHERE value < rows OR (value > rows AND (SELECT count(*) FROM jobs)
+            = (SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'jobs'))";
+    let wrong: Vec<(String, i64, i64)> = db
+        .prepare(WRONG)
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap()
+        .collect::<rusqlite::Result<_>>()
+        .unwrap();
+    assert!(wrong.is_empty(), "outcome, counted, stored: {wrong:?}");
 }
 
 /// `seconds` after the beginning of every test.
