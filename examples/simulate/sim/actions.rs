@@ -126,9 +126,9 @@ impl World {
         self.approve(true).await
     }
 
-    /// Colleagues work on the very leads that are being deleted, and no event tells of it.
+    /// Colleagues work on the very leads that are being deleted, and events tell of it or don't.
     async fn rush(&mut self, rng: &mut Rng) -> Checked {
-        let before = self.set_weather([10, 0, 0]);
+        let before = self.set_weather([if rng.bool() { 10 } else { 0 }, 0, 0]);
         self.flood(rng);
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
         if rng.bool() {
