@@ -126,9 +126,9 @@ impl World {
         self.approve(true).await
     }
 
-    /// Colleagues work on the very leads that are being deleted, and no event tells of it.
+    /// Colleagues work on the very leads that are being deleted, and events tell of it or don't.
     async fn rush(&mut self, rng: &mut Rng) -> Checked {
-        let before = self.set_weather([10, 0, 0]);
+        let before = self.set_weather([if rng.bool() { 10 } else { 0 }, 0, 0]);
         self.flood(rng);
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
         if rng.bool() {
@@ -186,6 +186,9 @@ impl World {
     async fn clock_is_set(&mut self, rng: &mut Rng) -> Checked {
         self.flood(rng);
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
+        if rng.bool() {
+            self.late(rng);
+        }
         self.drain().await?;
         for _ in 0..rng.u8(1..20) {
             if self.is_dead() {
@@ -193,7 +196,7 @@ impl World {
             }
             let by = match rng.u8(0..4) {
                 0 => rng.i64(-3 * 3_600_000..3 * 3_600_000),
-                1 | 2 => rng.i64(-5_000..2_000),
+                1 | 2 => rng.i64(-30_000..5_000),
                 _ => rng.i64(-500..500),
             };
             self.set_clock((self.skew.load(Ordering::SeqCst) + by).clamp(-FARTHEST, FARTHEST));

@@ -153,6 +153,9 @@ impl World {
         });
         let fresh = if slow { SLOW } else { FRESH };
         let oldest = sent.at.saturating_sub(fresh).unwrap_or(Timestamp::MIN);
+        // What an event told of before is known, however fresh the reading is.
+        let told = ledger.changed.get(&lead).and_then(|told| told.iter().rfind(|at| **at < sent.at));
+        let oldest = told.map_or(oldest, |told| oldest.max(*told));
         let clocks = ledger.shown(oldest, sent.at);
         let versions = ledger.leads.get(&lead).map(Vec::as_slice).unwrap_or_default();
         let believed = versions.iter().enumerate().filter(|(index, (at, _))| {

@@ -41,6 +41,8 @@ pub(crate) struct Ledger {
     pub(crate) heard: BTreeMap<u32, u64>,
     /// Notices that arrived.
     pub(crate) told: Vec<String>,
+    /// When events of changes were answered 200, by lead.
+    pub(crate) changed: BTreeMap<u32, Vec<Timestamp>>,
     /// Events that reached a listener, answered or not.
     pub(crate) delivered: u64,
     hash: u64,

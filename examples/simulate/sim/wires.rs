@@ -183,7 +183,12 @@ impl Wire {
         let lead = of("data[FIELDS][ID]").and_then(|id| id.parse().ok()).unwrap_or_default();
         self.line(&format!("event {} of {lead}: {}", of("event").unwrap_or_default(), response.status()));
         if response.status() == 200 {
-            *self.ledger().heard.entry(lead).or_default() += 1;
+            let now = self.clock.now();
+            let mut ledger = self.ledger();
+            *ledger.heard.entry(lead).or_default() += 1;
+            if of("event").is_some_and(|event| event != "ONCRMLEADDELETE") {
+                ledger.changed.entry(lead).or_default().push(now);
+            }
         }
     }
 }
