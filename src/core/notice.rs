@@ -77,6 +77,12 @@ pub enum Ended {
     Enqueued,
     /// It enqueued nothing because something went wrong.
     Failed,
+    /// It was held, and nobody approved it in time.
+    Expired,
+    /// It was held, and a later run replaced it.
+    Superseded,
+    /// The process that made it ended before it did.
+    Interrupted,
 }
 
 /// A thing that happened.
@@ -90,6 +96,8 @@ pub enum Happening {
         rule: String,
         /// How many leads it would enqueue.
         leads: u64,
+        /// When that many: a notice may arrive hours later, and events may join a held run.
+        at: Timestamp,
     },
     /// A run has ended.
     Finished {
@@ -161,9 +169,10 @@ impl Happening {
     /// It in a sentence or two, with what to do.
     pub fn text(&self) -> String {
         match self {
-            Happening::Held { run, rule, leads } => format!(
-                "Run {run} of rule {rule} is held: {} wait for a person. Look at them with `b24-janitor plan {rule}`, then \
-                 `b24-janitor approve {run} --count {leads}`; after 24 hours the run expires.",
+            Happening::Held { run, rule, leads, at } => format!(
+                "Run {run} of rule {rule} is held: at {} {} waited for a person. Look at them with \
+                 `b24-janitor plan {rule}`, then `b24-janitor approve {run} --count {leads}`; after 24 hours the run expires.",
+                whole(*at),
                 counted(*leads, "lead")
             ),
             Happening::Finished { run, rule, ended, matched, protected, undecidable, waiting, leads } => {
@@ -180,6 +189,19 @@ impl Happening {
                     }
                     Ended::Failed => format!(
                         "Run {run} of rule {rule} failed and enqueued nothing: `b24-janitor runs` says why."
+                    ),
+                    Ended::Expired => format!(
+                        "Run {run} of rule {rule} was held for 24 hours and nobody approved it: it has failed, and {} stay \
+                         as they are.",
+                        counted(*leads, "lead")
+                    ),
+                    Ended::Superseded => format!(
+                        "Run {run} of rule {rule} was held and a later run of the rule replaces it: it enqueued nothing and \
+                         can't be approved any more."
+                    ),
+                    Ended::Interrupted => format!(
+                        "Run {run} of rule {rule} was interrupted by a restart and enqueued nothing; the rule's next run \
+                         finds its leads again."
                     ),
                 }
             }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Trigger;
 use super::held::{held_run, supersede};
-use super::run::RunState;
+use super::run::{self, RunState};
 use crate::core::notice::{Ended, Happening};
 use crate::store::columns::{exactly_one, ms, signed};
 use crate::store::ids::RunId;
@@ -102,7 +102,7 @@ fn tell(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusqlite::R
     let ended = match end.state {
         RunState::Running => return Ok(()),
         RunState::Held => {
-            let held = Happening::Held { run: id.0, rule, leads: end.would_enqueue };
+            let held = Happening::Held { run: id.0, rule, leads: end.would_enqueue, at: now };
             return notices::tell(db, &held, now);
         }
         RunState::Failed => Ended::Failed,
@@ -119,6 +119,22 @@ fn tell(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusqlite::R
         undecidable: end.undecidable,
         waiting: end.already_waiting,
         leads: end.would_enqueue,
+    };
+    notices::tell(db, &finished, now)
+}
+
+/// Tells how a run ended that did not come to its own end: a held one, or one that a restart interrupted.
+pub(super) fn tell_ended(db: &Connection, id: RunId, ended: Ended, now: Timestamp) -> rusqlite::Result<()> {
+    let Some(run) = run::get(db, id)? else { return Ok(()) };
+    let finished = Happening::Finished {
+        run: id.0,
+        rule: run.rule,
+        ended,
+        matched: run.matched,
+        protected: run.protected,
+        undecidable: run.undecidable,
+        waiting: run.already_waiting,
+        leads: if run.state == RunState::Enqueued { run.enqueued } else { run.would_enqueue },
     };
     notices::tell(db, &finished, now)
 }

@@ -5,6 +5,8 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
+use super::finish::tell_ended;
+use crate::core::notice::Ended;
 use crate::core::rule::Mode;
 use crate::store::columns::{at, at_opt, count, count_of, ms, unsigned, words};
 use crate::store::ids::RunId;
@@ -250,8 +252,15 @@ pub fn last_approved(db: &Connection) -> rusqlite::Result<Option<Run>> {
 /// Fails the runs that an earlier process did not end; how many.
 pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
     const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
-        WHERE state = 'running'";
-    Ok(db.prepare_cached(SQL)?.execute([ms(now)])? as u64)
+        WHERE state = 'running' RETURNING id";
+    let interrupted = db
+        .prepare_cached(SQL)?
+        .query_map([ms(now)], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<RunId>>>()?;
+    for run in &interrupted {
+        tell_ended(db, *run, Ended::Interrupted, now)?;
+    }
+    Ok(interrupted.len() as u64)
 }
 
 #[cfg(test)]
