@@ -251,6 +251,8 @@ fn plain(code: &str) -> &str {
 /// A notice as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
+    /// Which notice it is: the same at every try, another for every other notice and target.
+    pub id: String,
     /// Which portal it is about.
     pub portal: String,
     /// Its kind in a word: that of an [`Occasion`], or `test`.
@@ -270,11 +272,15 @@ pub struct Letter {
 }
 
 impl Letter {
+    /// The occasion of a notice that only shows that notices arrive.
+    pub const TEST: &'static str = "test";
+
     /// A notice that only shows that notices arrive.
     pub fn test(portal: &str, target: &str, at: Timestamp) -> Letter {
         Letter {
+            id: format!("{target}.test.{}", at.as_millisecond()),
             portal: portal.to_owned(),
-            occasion: "test",
+            occasion: Letter::TEST,
             title: titled(portal, "a test"),
             text: format!("Notices of b24-janitor reach {target}. Nothing happened: this is a test."),
             rule: String::new(),
@@ -284,8 +290,10 @@ impl Letter {
         }
     }
 
-    /// A notice of what happened; `more` of its kind happened after it.
+    /// A notice of what happened; `more` of its kind happened after it. The first argument names the
+    /// target, and the notice by its number among those stored.
     pub fn of(
+        (target, number): (&str, i64),
         portal: &str,
         occasion: Occasion,
         told: (String, String, i64, u64),
@@ -296,6 +304,7 @@ impl Letter {
         let text = if more == 0 { text } else { format!("{text} And {more} more of this kind since.") };
         let title = titled(portal, occasion.title());
         Letter {
+            id: format!("{target}.{number}.{}", at.as_millisecond()),
             portal: portal.to_owned(),
             occasion: occasion.as_str(),
             title,
@@ -344,7 +353,7 @@ mod tests {
     fn what_was_summed_up_is_counted_in_the_text() {
         let letter = |more| {
             let told = ("Something.".to_owned(), "junk".to_owned(), 3, 4);
-            Letter::of("acme.bitrix24.com", Occasion::Held, told, t(0), more)
+            Letter::of(("ops", 1), "acme.bitrix24.com", Occasion::Held, told, t(0), more)
         };
         assert_eq!(letter(0).text, "Something.");
         assert_eq!(letter(7).text, "Something. And 7 more of this kind since.");

@@ -12,7 +12,7 @@ use b24_janitor::engine::Courier;
 use b24_janitor::sandbox::{Fault, SandboxOptions};
 use b24_janitor::store::notices;
 use b24_janitor::store::runs::{self, Approval, NewRun, Trigger};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use crate::world::*;
@@ -265,6 +265,33 @@ async fn a_target_that_leaves_the_rules_is_told_nothing_more() {
     world.advance(DAY).await;
     assert!(hook.texts().is_empty());
     assert_eq!(world.read(notices::counts).await.0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_told_once_and_the_next_silence_again() {
+    let hook = Hook::default();
+    let rules = tight(SILENCE).replace("schedule: ", "events: [ONCRMLEADADD], schedule: ");
+    let options = SandboxOptions { leads: 0, ..SandboxOptions::default() };
+    let mut world = World::unstarted(options, &rules);
+    world.courier = hook.courier(&world);
+    world.guards.silence_alarm = Some(SignedDuration::from_hours(6));
+    world.start().await;
+    world.arrives(world.fresh("NEW"));
+    world.advance(5 * HOUR).await;
+    assert!(hook.texts().is_empty());
+    world.deafen();
+    world.advance(20 * HOUR).await;
+    world.restart().await;
+    world.advance(5 * HOUR).await;
+    let texts = hook.texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].starts_with(&format!("No event has come since {}", &START[..13])), "{texts:?}");
+    world.hear();
+    world.arrives(world.fresh("NEW"));
+    world.advance(HOUR).await;
+    world.deafen();
+    world.advance(7 * HOUR).await;
+    assert_eq!(hook.texts().len(), 2);
 }
 
 /// What was told of this run, by its beginning.
