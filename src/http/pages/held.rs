@@ -77,7 +77,8 @@ async fn approve(asked: Asked, Path(run): Path<String>, Form(typed): Form<Typed>
     };
     let ctx = &asked.pages.ctx;
     let rules = ctx.rules();
-    let approved = in_time(engine::approve(&ctx.store, &rules, id, count, ctx.clock.now())).await;
+    let approved =
+        in_time(engine::approve(&ctx.store, &rules, id, count, &asked.approver(), ctx.clock.now())).await;
     let (status, text) = match approved {
         Ok(Some((run, approval))) => told(id, &run, count, approval),
         Ok(None) => (StatusCode::NOT_FOUND, format!("There is no run {id}.")),

@@ -41,7 +41,7 @@ use self::notices::{Notice, Notices};
 use super::plain;
 use super::reload::Reload;
 use super::sessions::Visitor;
-use crate::engine::Context;
+use crate::engine::{Approver, Context};
 use crate::store::StoreError;
 
 pub(super) use self::assets::is_asset;
@@ -128,6 +128,15 @@ impl FromRequestParts<Arc<Pages>> for Asked {
 }
 
 impl Asked {
+    /// Who this is if it approves something.
+    pub(super) fn approver(&self) -> Approver {
+        match &self.visitor {
+            Visitor { signed_in: true, .. } => Approver::SignedIn,
+            Visitor { holds_token: true, .. } => Approver::Token,
+            Visitor { .. } => Approver::Anybody,
+        }
+    }
+
     /// The frame of a page.
     fn layout(&self, section: Section, title: impl Into<String>) -> Layout {
         Layout {

@@ -9,6 +9,7 @@ use crate::core::lead::LeadId;
 use crate::core::notice::Ended;
 use crate::core::rule::Mode;
 use crate::store::columns::{count_of, exactly_one, ms, signed};
+use crate::store::control;
 use crate::store::ids::RunId;
 use crate::store::jobs;
 
@@ -156,6 +157,14 @@ fn fail_held(
 
 fn forget_matches(db: &Connection, run: RunId) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM held_matches WHERE run_id = ?1")?.execute([run]).map(drop)
+}
+
+/// The control key of who approved a run. It is written once and goes with the run.
+pub(in crate::store) const APPROVED_BY: &str = "approved_by:";
+
+/// Records who approved a run, in words; in the transaction of the approval.
+pub fn set_approver(db: &Connection, run: RunId, who: &str, now: Timestamp) -> rusqlite::Result<()> {
+    control::set(db, &format!("{APPROVED_BY}{run}"), who, now)
 }
 
 /// Approves a held run: enqueues exactly its stored leads, whose grace period starts now.

@@ -11,7 +11,7 @@ mod run;
 pub use finish::{RunEnd, finish};
 pub use held::{
     Approval, HELD_FOR, JoinHeld, SUPERSEDED, add_to_held, all_held, approve, expire_held, held_count,
-    held_run, matches, store_matches, supersede,
+    held_run, matches, set_approver, store_matches, supersede,
 };
 pub use rule_state::{RuleState, all_rule_states, note_rules, rule_state, set_last_fire};
 pub use run::{
@@ -19,4 +19,5 @@ pub use run::{
     list, page, start,
 };
 
+pub(super) use held::APPROVED_BY;
 pub(super) use run::fail_interrupted;
