@@ -18,6 +18,7 @@ mod init;
 mod killed;
 mod listeners;
 mod log;
+mod metrics;
 mod notify;
 mod orders;
 mod output;

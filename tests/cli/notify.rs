@@ -22,10 +22,11 @@ fn rules() -> String {
     )
 }
 
-struct Hook(MockServer);
+/// A web server that takes notices at one address and refuses them at another.
+pub(crate) struct Hook(MockServer);
 
 impl Hook {
-    fn start() -> Hook {
+    pub(crate) fn start() -> Hook {
         Hook(RUNTIME.block_on(async {
             let server = MockServer::start().await;
             let taken = ResponseTemplate::new(200).set_body_string("taken");
@@ -38,14 +39,19 @@ impl Hook {
     }
 
     fn home(&self, portal: &Portal) -> Home {
+        self.home_with(portal, &rules())
+    }
+
+    /// A home with these rules and the addresses of both.
+    pub(crate) fn home_with(&self, portal: &Portal, rules: &str) -> Home {
         let url = format!("{}/{KEY}", self.0.uri());
-        Home::new(portal, &rules())
+        Home::new(portal, rules)
             .with("JANITOR_NOTIFY_OPS", &url)
             .with("JANITOR_NOTIFY_OFF", &format!("{url}-off"))
     }
 
     /// The bodies of what was sent to it.
-    fn got(&self) -> Vec<String> {
+    pub(crate) fn got(&self) -> Vec<String> {
         let requests = RUNTIME.block_on(self.0.received_requests()).unwrap();
         requests.into_iter().map(|request| String::from_utf8(request.body).unwrap()).collect()
     }

@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use crate::site::{RULES, Site, csrf, now};
+use crate::site::{Site, csrf, now};
 
 pub(crate) fn hours(hours: i64) -> Timestamp {
     now() + SignedDuration::from_hours(hours)
