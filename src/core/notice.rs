@@ -5,6 +5,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::figure::thousands;
+
 /// Notices of one kind to one target are at least this far apart: a person reads one at a time.
 pub const APART: SignedDuration = SignedDuration::from_mins(1);
 
@@ -177,8 +179,11 @@ impl Happening {
             ),
             Happening::Finished { run, rule, ended, matched, protected, undecidable, waiting, leads } => {
                 let kept = format!(
-                    "{} matched, {protected} protected, {waiting} waiting already, {undecidable} undecidable",
-                    counted(*matched, "lead")
+                    "{} matched, {} protected, {} waiting already, {} undecidable",
+                    counted(*matched, "lead"),
+                    thousands(*protected),
+                    thousands(*waiting),
+                    thousands(*undecidable)
                 );
                 match ended {
                     Ended::Planned => {
@@ -231,7 +236,7 @@ impl Happening {
 }
 
 fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(count)) }
 }
 
 fn whole(at: Timestamp) -> Timestamp {
@@ -301,7 +306,8 @@ impl Letter {
         more: u64,
     ) -> Letter {
         let (text, rule, run, count) = told;
-        let text = if more == 0 { text } else { format!("{text} And {more} more of this kind since.") };
+        let text =
+            if more == 0 { text } else { format!("{text} And {} more of this kind since.", thousands(more)) };
         let title = titled(portal, occasion.title());
         Letter {
             id: format!("{target}.{number}.{}", at.as_millisecond()),
@@ -357,6 +363,9 @@ mod tests {
         };
         assert_eq!(letter(0).text, "Something.");
         assert_eq!(letter(7).text, "Something. And 7 more of this kind since.");
+        assert_eq!(letter(1700).text, "Something. And 1,700 more of this kind since.");
+        let held = Happening::Held { run: 3, rule: "junk".to_owned(), leads: 12_345, at: t(0) };
+        assert!(held.text().contains("12,345 leads waited") && held.text().contains("--count 12345`"));
         assert_eq!(letter(0).title, "b24-janitor, acme.bitrix24.com: a run is held");
     }
 

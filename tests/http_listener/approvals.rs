@@ -98,3 +98,21 @@ async fn a_session_and_a_script_with_the_token_are_told_apart() {
     let by = |who: &str| page.matches(&format!("by {who}</td>")).count();
     assert_eq!((by("the admin page, signed in"), by("a script with the admin token")), (1, 1), "{page}");
 }
+
+#[tokio::test]
+async fn large_numbers_are_shown_in_groups_and_may_be_typed_so() {
+    let site = Site::new();
+    hold(&site.ctx, "spam", 1..1235, "why").await;
+    let page = site.page("/runs").await;
+    assert!(
+        page.contains("<dd>1,234 leads</dd>") && page.contains("<td class=\"number\">1,234</td>"),
+        "{page}"
+    );
+    let wrong = site.send("/runs/1/approve", "count=1%2C23%2C4").await;
+    assert!(wrong.contains("type the number"), "{wrong}");
+    let wrong = site.send("/runs/1/approve", "count=1%2C235").await;
+    assert!(wrong.contains("it would enqueue 1,234 leads, and 1,235 was typed"), "{wrong}");
+    let done = site.send("/runs/1/approve", "count=1%2C234").await;
+    assert!(done.contains("Run 1 of spam is approved: 1,234 leads enqueued"), "{done}");
+    assert!(done.contains("<dt>Due now</dt><dd>1,234</dd>"), "{done}");
+}

@@ -8,9 +8,11 @@
 mod asking;
 mod assets;
 mod chart;
+mod compared;
 mod download;
 mod explained;
 mod figures;
+mod filters;
 mod held;
 mod jobs;
 mod layout;

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::download::{self, Part};
+use super::filters;
 use super::held::{self, HeldRun};
 use super::layout::{Layout, Section, render};
 use super::moment::{Moment, Zones};
