@@ -106,7 +106,8 @@ fn a_failed_reload_is_told_once_for_the_same_mistakes_and_again_for_others() {
     let home = hook.home(&portal);
     let mut service = Service::start(&home);
     let stored = || {
-        let db = rusqlite::Connection::open(home.path("janitor.db")).unwrap();
+        let only_read = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let db = rusqlite::Connection::open_with_flags(home.path("janitor.db"), only_read).unwrap();
         let sql = "SELECT count(*) FROM notices WHERE occasion = 'reload_failed'";
         db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
     };
