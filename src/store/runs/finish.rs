@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::Trigger;
 use super::held::{held_run, supersede};
-use super::run::{self, RunState};
+use super::run::RunState;
+use super::tell::tell_ended;
 use crate::core::notice::{Ended, Happening};
 use crate::store::columns::{exactly_one, ms, signed};
 use crate::store::ids::RunId;
@@ -123,18 +124,16 @@ fn tell(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusqlite::R
     notices::tell(db, &finished, now)
 }
 
-/// Tells how a run ended that did not come to its own end: a held one, or one that a restart interrupted.
-pub(super) fn tell_ended(db: &Connection, id: RunId, ended: Ended, now: Timestamp) -> rusqlite::Result<()> {
-    let Some(run) = run::get(db, id)? else { return Ok(()) };
-    let finished = Happening::Finished {
-        run: id.0,
-        rule: run.rule,
-        ended,
-        matched: run.matched,
-        protected: run.protected,
-        undecidable: run.undecidable,
-        waiting: run.already_waiting,
-        leads: if run.state == RunState::Enqueued { run.enqueued } else { run.would_enqueue },
-    };
-    notices::tell(db, &finished, now)
+/// Fails the runs that an earlier process did not end; how many.
+pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
+    const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
+        WHERE state = 'running' RETURNING id";
+    let interrupted = db
+        .prepare_cached(SQL)?
+        .query_map([ms(now)], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<RunId>>>()?;
+    for run in &interrupted {
+        tell_ended(db, *run, Ended::Interrupted, now)?;
+    }
+    Ok(interrupted.len() as u64)
 }

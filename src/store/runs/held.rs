@@ -3,8 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::finish::tell_ended;
 use super::run::{self, Run, RunState, Trigger};
+use super::tell::tell_ended;
 use crate::core::lead::LeadId;
 use crate::core::notice::Ended;
 use crate::core::rule::Mode;

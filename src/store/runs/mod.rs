@@ -7,6 +7,7 @@ mod finish;
 mod held;
 mod rule_state;
 mod run;
+mod tell;
 
 pub use finish::{RunEnd, finish};
 pub use held::{
@@ -19,5 +20,5 @@ pub use run::{
     list, page, start,
 };
 
+pub(super) use finish::fail_interrupted;
 pub(super) use held::APPROVED_BY;
-pub(super) use run::fail_interrupted;

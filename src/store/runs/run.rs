@@ -5,8 +5,6 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::Serialize;
 
-use super::finish::tell_ended;
-use crate::core::notice::Ended;
 use crate::core::rule::Mode;
 use crate::store::columns::{at, at_opt, count, count_of, ms, unsigned, words};
 use crate::store::ids::RunId;
@@ -250,20 +248,6 @@ pub fn last_approved(db: &Connection) -> rusqlite::Result<Option<Run>> {
          ORDER BY runs.id DESC LIMIT 1"
     );
     db.prepare_cached(&sql)?.query_row([], read).optional()
-}
-
-/// Fails the runs that an earlier process did not end; how many.
-pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
-    const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
-        WHERE state = 'running' RETURNING id";
-    let interrupted = db
-        .prepare_cached(SQL)?
-        .query_map([ms(now)], |row| row.get(0))?
-        .collect::<rusqlite::Result<Vec<RunId>>>()?;
-    for run in &interrupted {
-        tell_ended(db, *run, Ended::Interrupted, now)?;
-    }
-    Ok(interrupted.len() as u64)
 }
 
 #[cfg(test)]
