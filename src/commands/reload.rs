@@ -83,22 +83,11 @@ impl Reloading<'_> {
                         "the rules were not reloaded; the old ones stay in force"
                     );
                     self.health.reloaded(Some(problems.join("\n")));
-                    self.tell(problems.len()).await;
                 }
             }
             // Whoever asked may have gone.
             let _gone = waiting.map(|waiting| waiting.send(outcome));
             notify::ready();
-        }
-    }
-
-    /// Has people told that the rules were not reloaded.
-    async fn tell(&self, problems: usize) {
-        let failed = Happening::ReloadFailed { problems: problems as u64 };
-        let ctx = self.engine.context();
-        let now = ctx.clock.now();
-        if let Err(error) = ctx.store.write(move |db| notices::tell(db, &failed, now)).await {
-            error!(%error, "nobody can be told of it");
         }
     }
 
@@ -114,10 +103,22 @@ impl Reloading<'_> {
     }
 }
 
-/// Records what came of taking rules into force, for `status`; no problem: they are in force.
+/// Records what came of taking rules into force, for `status`; no problem: they are in force. People are told of mistakes
+/// that they have not been told of: who tries again and again is told once.
 pub(super) async fn record(engine: &Engine, problems: &[String]) {
     let (problems, now) = (problems.to_vec(), engine.context().clock.now());
-    let stored = engine.context().store.write(move |db| control::set_failed_reload(db, &problems, now)).await;
+    let stored = engine
+        .context()
+        .store
+        .write(move |db| {
+            let known = control::failed_reload(db)?.is_some_and(|failed| failed.problems == problems);
+            if !problems.is_empty() && !known {
+                let failed = Happening::ReloadFailed { problems: problems.len() as u64 };
+                notices::tell(db, &failed, now)?;
+            }
+            control::set_failed_reload(db, &problems, now)
+        })
+        .await;
     if let Err(error) = stored {
         error!(%error, "could not record what came of the rules");
     }

@@ -1,15 +1,21 @@
 //! `runs` and `approve`.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
 use super::failure::Failure;
 use super::print::Out;
 use super::words::{Zones, command, insist_on_rule};
 use super::workshop::{load_rules, open_store};
 use crate::cli::{ApproveArgs, RunsArgs};
 use crate::clock::Clock;
-use crate::engine;
+use crate::engine::{self, Approver};
 use crate::settings::Settings;
 use crate::store::RunId;
 use crate::store::runs::{self, Approval, Run, RunFilter, RunState};
+
+/// The longest name of a user that is recorded: what useradd makes has 32 characters, directories have longer ones.
+const LONGEST_NAME: usize = 64;
 
 /// Lists runs, newest first.
 pub(super) async fn list(settings: &Settings, args: &RunsArgs) -> Result<(), Failure> {
@@ -74,7 +80,7 @@ pub(super) async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(
     let rules = load_rules(settings)?;
     let store = open_store(&settings.db, false)?;
     let (id, count, now) = (RunId(args.run), args.count, Clock::System.now());
-    let approved = engine::approve(&store, &rules, id, count, now).await?;
+    let approved = engine::approve(&store, &rules, id, count, &Approver::User(user()), now).await?;
     store.close().await;
     let (run, approval) = approved.ok_or_else(|| no_such(settings, id))?;
     match approval {
@@ -108,6 +114,30 @@ pub(super) async fn approve(settings: &Settings, args: &ApproveArgs) -> Result<(
             command(settings, &format!("run {}", run.rule))
         ))),
         Approval::NoSuchRun => Err(no_such(settings, id)),
+    }
+}
+
+/// Who runs this command: the user of the process, and whom sudo says that it is for. The latter is as good as sudo's
+/// environment.
+fn user() -> String {
+    let Ok(uid) = fs::metadata("/proc/self").map(|of| of.uid()) else { return "an unknown user".to_owned() };
+    let passwords = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut names = passwords.lines().filter_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        (parts.nth(1)?.parse() == Ok(uid)).then_some(name)
+    });
+    let user = match names.next() {
+        Some(name) => format!("user {name}"),
+        None => format!("user {uid}"),
+    };
+    let plain = |name: &String| {
+        let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
+        !name.is_empty() && name.len() <= LONGEST_NAME && name.chars().all(good)
+    };
+    match std::env::var("SUDO_USER").ok().filter(plain) {
+        Some(person) => format!("{user} by sudo of {person}"),
+        None => user,
     }
 }
 

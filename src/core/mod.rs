@@ -11,6 +11,7 @@ pub mod condition;
 pub mod decide;
 pub mod estimate;
 pub mod field;
+pub mod figure;
 pub mod filter;
 pub mod freshness;
 pub mod lead;

@@ -5,6 +5,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::figure::thousands;
+
 /// Notices of one kind to one target are at least this far apart: a person reads one at a time.
 pub const APART: SignedDuration = SignedDuration::from_mins(1);
 
@@ -77,6 +79,12 @@ pub enum Ended {
     Enqueued,
     /// It enqueued nothing because something went wrong.
     Failed,
+    /// It was held, and nobody approved it in time.
+    Expired,
+    /// It was held, and a later run replaced it.
+    Superseded,
+    /// The process that made it ended before it did.
+    Interrupted,
 }
 
 /// A thing that happened.
@@ -90,6 +98,8 @@ pub enum Happening {
         rule: String,
         /// How many leads it would enqueue.
         leads: u64,
+        /// When that many: a notice may arrive hours later, and events may join a held run.
+        at: Timestamp,
     },
     /// A run has ended.
     Finished {
@@ -161,15 +171,19 @@ impl Happening {
     /// It in a sentence or two, with what to do.
     pub fn text(&self) -> String {
         match self {
-            Happening::Held { run, rule, leads } => format!(
-                "Run {run} of rule {rule} is held: {} wait for a person. Look at them with `b24-janitor plan {rule}`, then \
-                 `b24-janitor approve {run} --count {leads}`; after 24 hours the run expires.",
+            Happening::Held { run, rule, leads, at } => format!(
+                "Run {run} of rule {rule} is held: at {} {} waited for a person. Look at them with \
+                 `b24-janitor plan {rule}`, then `b24-janitor approve {run} --count {leads}`; after 24 hours the run expires.",
+                whole(*at),
                 counted(*leads, "lead")
             ),
             Happening::Finished { run, rule, ended, matched, protected, undecidable, waiting, leads } => {
                 let kept = format!(
-                    "{} matched, {protected} protected, {waiting} waiting already, {undecidable} undecidable",
-                    counted(*matched, "lead")
+                    "{} matched, {} protected, {} waiting already, {} undecidable",
+                    counted(*matched, "lead"),
+                    thousands(*protected),
+                    thousands(*waiting),
+                    thousands(*undecidable)
                 );
                 match ended {
                     Ended::Planned => {
@@ -180,6 +194,19 @@ impl Happening {
                     }
                     Ended::Failed => format!(
                         "Run {run} of rule {rule} failed and enqueued nothing: `b24-janitor runs` says why."
+                    ),
+                    Ended::Expired => format!(
+                        "Run {run} of rule {rule} was held for 24 hours and nobody approved it: it has failed, and {} stay \
+                         as they are.",
+                        counted(*leads, "lead")
+                    ),
+                    Ended::Superseded => format!(
+                        "Run {run} of rule {rule} was held and a later run of the rule replaces it: it enqueued nothing and \
+                         can't be approved any more."
+                    ),
+                    Ended::Interrupted => format!(
+                        "Run {run} of rule {rule} was interrupted by a restart and enqueued nothing; the rule's next run \
+                         finds its leads again."
                     ),
                 }
             }
@@ -209,7 +236,7 @@ impl Happening {
 }
 
 fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    if count == 1 { format!("1 {what}") } else { format!("{} {what}s", thousands(count)) }
 }
 
 fn whole(at: Timestamp) -> Timestamp {
@@ -229,6 +256,8 @@ fn plain(code: &str) -> &str {
 /// A notice as it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Letter {
+    /// Which notice it is: the same at every try, another for every other notice and target.
+    pub id: String,
     /// Which portal it is about.
     pub portal: String,
     /// Its kind in a word: that of an [`Occasion`], or `test`.
@@ -248,11 +277,15 @@ pub struct Letter {
 }
 
 impl Letter {
+    /// The occasion of a notice that only shows that notices arrive.
+    pub const TEST: &'static str = "test";
+
     /// A notice that only shows that notices arrive.
     pub fn test(portal: &str, target: &str, at: Timestamp) -> Letter {
         Letter {
+            id: format!("{target}.test.{}", at.as_millisecond()),
             portal: portal.to_owned(),
-            occasion: "test",
+            occasion: Letter::TEST,
             title: titled(portal, "a test"),
             text: format!("Notices of b24-janitor reach {target}. Nothing happened: this is a test."),
             rule: String::new(),
@@ -262,8 +295,10 @@ impl Letter {
         }
     }
 
-    /// A notice of what happened; `more` of its kind happened after it.
+    /// A notice of what happened; `more` of its kind happened after it. The first argument names the
+    /// target, and the notice by its number among those stored.
     pub fn of(
+        (target, number): (&str, i64),
         portal: &str,
         occasion: Occasion,
         told: (String, String, i64, u64),
@@ -271,9 +306,11 @@ impl Letter {
         more: u64,
     ) -> Letter {
         let (text, rule, run, count) = told;
-        let text = if more == 0 { text } else { format!("{text} And {more} more of this kind since.") };
+        let text =
+            if more == 0 { text } else { format!("{text} And {} more of this kind since.", thousands(more)) };
         let title = titled(portal, occasion.title());
         Letter {
+            id: format!("{target}.{number}.{}", at.as_millisecond()),
             portal: portal.to_owned(),
             occasion: occasion.as_str(),
             title,
@@ -322,10 +359,13 @@ mod tests {
     fn what_was_summed_up_is_counted_in_the_text() {
         let letter = |more| {
             let told = ("Something.".to_owned(), "junk".to_owned(), 3, 4);
-            Letter::of("acme.bitrix24.com", Occasion::Held, told, t(0), more)
+            Letter::of(("ops", 1), "acme.bitrix24.com", Occasion::Held, told, t(0), more)
         };
         assert_eq!(letter(0).text, "Something.");
         assert_eq!(letter(7).text, "Something. And 7 more of this kind since.");
+        assert_eq!(letter(1700).text, "Something. And 1,700 more of this kind since.");
+        let held = Happening::Held { run: 3, rule: "junk".to_owned(), leads: 12_345, at: t(0) };
+        assert!(held.text().contains("12,345 leads waited") && held.text().contains("--count 12345`"));
         assert_eq!(letter(0).title, "b24-janitor, acme.bitrix24.com: a run is held");
     }
 

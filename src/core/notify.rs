@@ -173,6 +173,7 @@ impl Template {
         let template = Template(parts);
         // Quotes and a line break show whether every placeholder stands where JSON takes any text.
         let sample = Letter {
+            id: String::new(),
             portal: "a".to_owned(),
             occasion: "test",
             title: "a".to_owned(),

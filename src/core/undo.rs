@@ -105,6 +105,49 @@ pub fn differing(copy: &Map<String, Value>, new: &Map<String, Value>) -> Vec<Str
     names
 }
 
+/// What became of a field of a copy in the new lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Back {
+    /// It is as it was.
+    Same,
+    /// It is another.
+    Differs,
+    /// Nobody can set it, or it is a file, whose contents no copy has.
+    CantCome,
+}
+
+impl Back {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Back::Same => "same",
+            Back::Differs => "differs",
+            Back::CantCome => "could not come back",
+        }
+    }
+}
+
+/// Every field of a copy with what became of it, in the order of their names; without what [`differing`] leaves out.
+pub fn compared(copy: &Map<String, Value>, new: &Map<String, Value>) -> Vec<(String, Back)> {
+    let differs = differing(copy, new);
+    let mine = marker_of(new).is_some();
+    let mut fields: Vec<(String, Back)> = copy
+        .iter()
+        .filter(|(name, _)| !matches!(name.as_str(), "id" | "entityTypeId"))
+        .filter(|(name, _)| !(mine && matches!(name.as_str(), "originatorId" | "originId")))
+        .map(|(name, old)| {
+            let back = match differs.binary_search(name) {
+                Err(_) => Back::Same,
+                Ok(_) if COMPUTED.contains(&name.as_str()) || is_file(old) => Back::CantCome,
+                Ok(_) => Back::Differs,
+            };
+            (name.clone(), back)
+        })
+        .collect();
+    fields.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+    fields
+}
+
 fn same(name: &str, old: &Value, new: &Value) -> bool {
     if old == new || (is_empty(old) && is_empty(new)) {
         return true;
@@ -211,6 +254,28 @@ mod tests {
             "originId": "m", "title": "y",
         }));
         assert_eq!(differing(&old, &new), ["title"]);
+    }
+
+    #[test]
+    fn each_field_of_a_copy_is_the_same_another_or_can_not_come_back() {
+        let old = map(json!({
+            "id": 1, "title": "x", "stageId": "JUNK", "lastActivityTime": "2026-01-01T00:00:00Z", "hasPhone": "Y",
+            "ufCrm_file": { "id": 1, "url": "/a", "urlMachine": "/b" },
+        }));
+        let new = map(json!({
+            "id": 2, "title": "y", "stageId": "JUNK", "lastActivityTime": "2026-02-01T00:00:00Z", "hasPhone": "Y",
+            "ufCrm_file": null,
+        }));
+        let told: Vec<(String, &str)> =
+            compared(&old, &new).into_iter().map(|(name, back)| (name, back.as_str())).collect();
+        let expected = [
+            ("hasPhone", "same"),
+            ("lastActivityTime", "could not come back"),
+            ("stageId", "same"),
+            ("title", "differs"),
+            ("ufCrm_file", "could not come back"),
+        ];
+        assert_eq!(told, expected.map(|(name, back)| (name.to_owned(), back)));
     }
 
     proptest! {

@@ -43,7 +43,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-pub use approve::approve;
+pub use approve::{Approver, approve};
 pub use context::{Context, EngineError, remedy_of};
 pub use control::{FOREIGN_CHANGES_EVERY, note_downtime};
 pub use guards::{Guards, silence};

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::columns::{count_of, ms};
+use super::runs::APPROVED_BY;
 
 /// The most rows a table that one call deletes: 200,000 at once held the writer for 250 ms.
 pub const MAX_ROWS: u32 = 1000;
@@ -21,6 +22,8 @@ pub fn prune(db: &Connection, finished_before: Timestamp, limit: u32) -> rusqlit
     const RUNS: &str = "DELETE FROM runs WHERE id IN (SELECT id FROM runs
         WHERE finished_at < ?1 AND NOT EXISTS (SELECT 1 FROM jobs WHERE jobs.run_id = runs.id)
         ORDER BY finished_at LIMIT ?2)";
+    const APPROVERS: &str = "DELETE FROM control WHERE key >= ?1 AND key < ?1 || 'a'
+        AND NOT EXISTS (SELECT 1 FROM runs WHERE id = CAST(substr(key, 1 + length(?1)) AS INTEGER))";
     const PROTECTIONS: &str = "DELETE FROM lead_protections WHERE (lead_id, reason, rule) IN
         (SELECT lead_id, reason, rule FROM lead_protections WHERE until < ?1 LIMIT ?2)";
     // Without its copy a lead can't be restored a second time.
@@ -43,6 +46,7 @@ pub fn prune(db: &Connection, finished_before: Timestamp, limit: u32) -> rusqlit
     for sql in [EVENTS, RUNS, PROTECTIONS, RESTORES] {
         rows += db.prepare_cached(sql)?.execute((before, limit))?;
     }
+    db.prepare_cached(APPROVERS)?.execute([APPROVED_BY])?;
     Ok(rows as u64)
 }
 

@@ -104,6 +104,34 @@ fn no_page_makes_the_browser_complain() {
 }
 
 #[test]
+fn a_picture_without_words_and_a_pale_text_are_found() {
+    const FAULTS: &str = r#"
+const main = document.querySelector("main");
+main.append(document.createElement("img"));
+const pale = document.createElement("p");
+pale.textContent = "pale";
+pale.style.color = "rgb(200, 200, 200)";
+pale.style.backgroundColor = "rgb(255, 255, 255)";
+main.append(pale, document.createElement("button"));
+"#;
+    let Some(browser) = shared() else { return };
+    let browser = turn(&browser);
+    let site = Site::new();
+    site.open(&browser, "/");
+    assert_eq!(lines(&browser.eval(STRUCTURE)), [] as [String; 0]);
+    browser.eval(FAULTS);
+    let found = lines(&browser.eval(STRUCTURE));
+    assert!(found.len() == 1 && found[0].starts_with("no name: <button>"), "{found:?}");
+    let Some(axe) = std::env::var_os("JANITOR_AXE") else { return };
+    browser.eval(&std::fs::read_to_string(axe).unwrap());
+    let found = lines(&browser.eval_later(AXE));
+    for rule in ["image-alt: <img", "color-contrast: <p", "button-name: <button"] {
+        assert!(found.iter().any(|line| line.starts_with(rule)), "{rule}: {found:#?}");
+    }
+    assert_eq!(found.len(), 3, "{found:#?}");
+}
+
+#[test]
 fn every_page_can_be_used_without_seeing_it() {
     let Some(browser) = shared() else { return };
     let browser = turn(&browser);

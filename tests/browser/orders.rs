@@ -104,6 +104,32 @@ fn restore(browser: &Browser, site: &Site) {
 }
 
 #[test]
+fn restore_pressed_in_two_tabs_makes_one_lead() {
+    let Some(browser) = shared() else { return };
+    let browser = turn(&browser);
+    let site = Site::new();
+    let lead = site.drain(&browser)[0];
+    let before = site.portal.sandbox.ids_where(|_| true).len();
+    let page = format!("/leads/{lead}");
+    let button = format!("form[action='{page}/restore'] button");
+    site.open(&browser, &page);
+    browser.click("#confirm");
+    let first = browser.tab();
+    site.open(&browser, &page);
+    browser.click("#confirm");
+    browser.press(&button);
+    until("the restored lead", || (site.junk().len() == 1).then_some(()));
+    let new = site.junk()[0];
+    says(&browser, "main > .notice, [role=status]", &format!("Restored as lead {new}."));
+    // The page of the first tab was loaded before, and still has the button.
+    browser.back(&first);
+    browser.press(&button);
+    says(&browser, "[role=alert]", &format!("It is restored already, as lead {new}"));
+    assert_eq!(site.junk(), [new]);
+    assert_eq!(site.portal.sandbox.ids_where(|_| true).len(), before + 1);
+}
+
+#[test]
 fn a_script_in_a_leads_title_is_shown_and_does_not_run() {
     const TITLE: &str =
         "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">";
@@ -125,12 +151,39 @@ fn a_script_in_a_leads_title_is_shown_and_does_not_run() {
 fn with_scripts_switched_off_every_order_works() {
     let Some(browser) = shared() else { return };
     let browser = turn(&browser);
+    assert!(scripts_run(&browser), "else the next line proves nothing");
     browser.scripts(false);
+    assert!(!scripts_run(&browser));
     let site = Site::capped();
     pause_and_resume(&browser, &site);
     approve(&browser, &site);
     let site = Site::new();
     restore(&browser, &site);
+}
+
+/// Whether the script of a page runs.
+fn scripts_run(browser: &Browser) -> bool {
+    browser.goto("data:text/html,<title>off</title><script>document.title='on'</script>");
+    browser.title() == "on"
+}
+
+#[test]
+fn with_scripts_switched_off_an_open_page_stays_as_it_is_and_a_reload_shows_the_figures() {
+    let Some(browser) = shared() else { return };
+    let browser = turn(&browser);
+    browser.scripts(false);
+    let site = Site::new();
+    site.open(&browser, "/");
+    let before = browser.text("#queue");
+    let junk = site.junk().len();
+    assert_eq!(site.run(&["run", "junk", "--wait"]), Some(0));
+    assert!(site.junk().is_empty());
+    assert_eq!(browser.text("#queue"), before);
+    let wanted = format!("Deleted\n{junk}\n");
+    until("the count of deleted leads", || {
+        site.open(&browser, "/");
+        browser.text("#queue").contains(&wanted).then_some(())
+    });
 }
 
 #[test]

@@ -34,6 +34,9 @@ rules:
     limits: { max_matches: 1 }
 "#;
 
+/// The largest photograph, in bytes: the documentation is read over slow lines too.
+const LARGEST: usize = 150_000;
+
 /// Forty days of runs and 100,000 jobs, most of them done.
 const FILL: &str = "
 INSERT INTO rule_texts (text) VALUES ('a rule');
@@ -63,7 +66,9 @@ fn fill(file: &Path, now: i64) {
 }
 
 fn photograph(browser: &Browser, folder: &Path, name: &str) {
-    std::fs::write(folder.join(format!("{name}.png")), browser.screenshot()).unwrap();
+    let picture = browser.screenshot();
+    assert!(picture.len() < LARGEST, "{name}: {} bytes", picture.len());
+    std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
 }
 
 #[test]
@@ -99,15 +104,17 @@ fn the_pages_are_photographed_for_the_documentation() {
         ("plan", "/rules/new-and-forgotten/plan".to_owned()),
         ("lead", format!("/leads/{lead}")),
     ];
+    browser.size(1280, 720);
     for (name, path) in &pages {
         open(path);
         photograph(&browser, &folder, name);
+        browser.dark(true);
+        photograph(&browser, &folder, &format!("{name}-dark"));
+        browser.dark(false);
     }
-    open("/");
-    browser.dark(true);
-    photograph(&browser, &folder, "overview-dark");
-    browser.dark(false);
     browser.size(390, 844);
-    open("/");
-    photograph(&browser, &folder, "overview-phone");
+    for (name, path) in &pages {
+        open(path);
+        photograph(&browser, &folder, &format!("{name}-phone"));
+    }
 }

@@ -53,6 +53,9 @@ pub(crate) struct Browser {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Element(String);
 
+/// A tab of the browser.
+pub(crate) struct Tab(String);
+
 impl Browser {
     fn start() -> Option<Browser> {
         let mut command = Command::new("chromedriver");
@@ -110,6 +113,20 @@ impl Browser {
     /// Opens an address and waits until it is loaded.
     pub(crate) fn goto(&self, url: &str) {
         self.post("/url", json!({ "url": url }));
+    }
+
+    /// Opens another tab and goes there; returns the one that was left.
+    pub(crate) fn tab(&self) -> Tab {
+        let left = Tab(self.get("/window").as_str().unwrap().to_owned());
+        let opened = self.post("/window/new", json!({ "type": "tab" }));
+        self.post("/window", json!({ "handle": opened["handle"] }));
+        left
+    }
+
+    /// Closes this tab and goes back to another one, whose page is as it was left.
+    pub(crate) fn back(&self, to: &Tab) {
+        self.ask("DELETE", &format!("{}/window", self.session), &Value::Null).unwrap();
+        self.post("/window", json!({ "handle": to.0 }));
     }
 
     pub(crate) fn title(&self) -> String {

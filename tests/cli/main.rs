@@ -18,6 +18,8 @@ mod init;
 mod killed;
 mod listeners;
 mod log;
+mod metrics;
+mod notify;
 mod orders;
 mod output;
 mod pages;

@@ -72,7 +72,7 @@ fn json_has_exactly_the_documented_keys_and_times_with_an_offset() {
     assert!(is_time(&plan["sample"][0]["created"]), "{plan}");
 
     let run = home.object(&["run", "junk", "--json"]);
-    let run_keys = "already_waiting enqueued error finished_at id matched mode protected rule started_at state \
+    let run_keys = "already_waiting approved_by enqueued error finished_at id matched mode protected rule started_at state \
                     trigger undecidable would_enqueue";
     assert_eq!(keys(&run), run_keys);
 

@@ -194,7 +194,7 @@ fn export_of_runs_tells_what_became_of_held_ones_and_when() {
     let portal = Portal::with_leads(60);
     let junk = portal.in_stage("JUNK").len();
     let rules = JUNK.replace("max_matches: 100000", "max_matches: 2");
-    let home = Home::new(&portal, &rules);
+    let home = Home::new(&portal, &rules).with("SUDO_USER", "alice");
     home.fails(3, &["run", "junk"]);
     home.fails(3, &["run", "junk"]);
     home.ok(&["approve", "2", "--count", &junk.to_string()]);
@@ -216,9 +216,14 @@ fn export_of_runs_tells_what_became_of_held_ones_and_when() {
     assert!(lines[0]["approved_at"].is_null());
     assert_eq!((&lines[1]["state"], &lines[1]["enqueued"]), (&"enqueued".into(), &junk.into()));
     assert!(is_time(&lines[1]["approved_at"]), "{}", lines[1]);
+    let by = lines[1]["approved_by"].as_str().unwrap().to_owned();
+    assert!(by.starts_with("the command line, user ") && by.ends_with(" by sudo of alice"), "{by}");
+    assert!(lines[0]["approved_by"].is_null());
+    assert_eq!(home.objects(&["runs", "--json"])[0]["approved_by"], by.as_str());
 
     let sheet = home.ok(&["export", "--runs", "--csv"]);
     assert!(sheet.starts_with("id,rule,trigger,mode,state,matched,"), "{sheet}");
+    assert!(sheet.lines().last().unwrap().contains(&by), "{sheet}");
     assert!(sheet.contains("superseded by a later run") && sheet.lines().count() == 3, "{sheet}");
     assert_eq!(home.ok(&["export", "--runs", "--jsonl", "--since", "2099-01-01"]), "");
 }

@@ -350,6 +350,10 @@ async fn a_deleted_lead_is_restored_from_its_page_once_with_its_texts_escaped() 
     );
     assert!(told.contains("The portal has no such lead (any more).") && told.contains("deleted"), "{told}");
     assert!(told.contains("A copy is kept until") && told.contains("recycle bin first"), "{told}");
+    assert!(
+        told.contains("The copy makes a new lead with a new id. Not in a copy, so it can&#39;t come back: "),
+        "{told}"
+    );
 
     let restore = format!("{path}/restore");
     let unsure = words(&live.site.send(&restore, "").await);
@@ -367,6 +371,22 @@ async fn a_deleted_lead_is_restored_from_its_page_once_with_its_texts_escaped() 
     );
     assert!(done.contains(&format!("<a href=\"/leads/{0}\">lead {0}</a>", new[0])), "{done}");
     assert!(!done.contains("name=\"confirm\""), "the form is gone: {done}");
+
+    accessible(&path, &done);
+    assert!(
+        done.contains("<th scope=\"row\">title</th><td><span class=\"tag good\">same</span></td>"),
+        "{done}"
+    );
+    assert!(!words(&done).contains("alert(1)"), "who holds no token sees no values: {done}");
+    assert!(live.sandbox.colleague_update(new[0], |lead| lead.title = "another <title>".into()));
+    let beside = live.signed_in(&path).await;
+    let title = "<th scope=\"row\">title</th><td>&#60;script&#62;alert(1)&#60;/script&#62;</td><td>another &#60;title&#62;</td><td><span \
+                 class=\"tag warn\">differs</span></td>";
+    assert!(beside.contains(title), "{beside}");
+    assert!(
+        beside.contains("could not come back") && beside.contains("<td>JUNK</td><td>JUNK</td>"),
+        "{beside}"
+    );
 
     let again = words(&live.site.send(&restore, "confirm=yes").await);
     assert!(again.contains(&format!("It is restored already, as lead {}", new[0])), "{again}");

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests fail like tests")]
 
 mod admin;
+mod approvals;
 mod events;
 mod leads;
 mod pages;

@@ -19,7 +19,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 use tower::ServiceExt;
 
-use crate::site::{RULES, Site, csrf, now};
+use crate::site::{Site, csrf, now};
 
 pub(crate) fn hours(hours: i64) -> Timestamp {
     now() + SignedDuration::from_hours(hours)
@@ -48,7 +48,7 @@ pub(crate) async fn enqueue(ctx: &Context, rule: &str, ids: Range<u32>) -> RunId
 }
 
 /// A run that is held with these leads.
-async fn hold(ctx: &Context, rule: &str, ids: Range<u32>, why: &str) -> RunId {
+pub(crate) async fn hold(ctx: &Context, rule: &str, ids: Range<u32>, why: &str) -> RunId {
     let (run, why) = (new_run(ctx, rule), why.to_owned());
     let write = ctx.store.write(move |db| {
         let id = runs::start(db, &run, now())?;
@@ -153,58 +153,6 @@ async fn the_overview_says_what_stops_the_work_and_escapes_the_words_of_others()
     }
     assert!(!page.contains("<script>alert") && !page.contains("<i>") && !page.contains("gap 1 "), "{page}");
     assert!(!page.contains("action=\"/pause\""), "{page}");
-}
-
-#[tokio::test]
-async fn a_held_run_is_approved_with_its_count_only() {
-    let site = Site::new();
-    let run = hold(&site.ctx, "spam", 1..41, "over <max_matches>").await;
-    let page = site.page("/").await;
-    assert!(page.contains("over &#60;max_matches&#62;") && page.contains("40 leads"), "{page}");
-    let approve = format!("/runs/{run}/approve");
-    for (count, why) in [
-        ("39", "it would enqueue 40 leads, and 39 was typed"),
-        ("", "type the number"),
-        ("-40", "type the number"),
-        ("forty", "type the number"),
-        ("%2B40", "type the number"),
-    ] {
-        let page = site.send(&approve, &format!("count={count}")).await;
-        assert!(page.contains("role=\"alert\"") && page.contains(why), "{count}: {page}");
-    }
-    let (status, _, _) = site.post(&approve, "csrf=wrong&count=40").await;
-    assert_eq!(status, StatusCode::FORBIDDEN);
-    assert_eq!(site.ctx.store.read(jobs::counts).await.unwrap().total(), 0, "nothing was enqueued");
-    let page = site.send(&approve, "count=40").await;
-    assert!(page.contains("role=\"status\">Run 1 of spam is approved: 40 leads enqueued"), "{page}");
-    assert!(page.contains("<dt>Due now</dt><dd>40</dd>") && !page.contains(&approve), "{page}");
-    let page = site.send(&approve, "count=40").await;
-    assert!(page.contains("Run 1 is enqueued, not held"), "{page}");
-    for path in ["/runs/99/approve", "/runs/x/approve"] {
-        assert!(site.send(path, "count=1").await.contains("There is no "), "{path}");
-    }
-}
-
-#[tokio::test]
-async fn a_script_hears_by_the_status_whether_a_run_was_approved() {
-    let site = Site::new();
-    let run = hold(&site.ctx, "spam", 1..4, "why").await;
-    let answer =
-        async |count: u32| site.script(&format!("/runs/{run}/approve"), &format!("count={count}")).await;
-    assert_eq!(answer(4).await.0, StatusCode::CONFLICT);
-    let (status, text) = answer(3).await;
-    assert!(status == StatusCode::OK && text.starts_with("Run 1 of spam is approved"), "{status} {text}");
-}
-
-#[tokio::test]
-async fn who_may_only_look_sees_no_forms() {
-    let (ctx, _folder) = crate::site::context(RULES);
-    hold(&ctx, "spam", 1..4, "why").await;
-    let router = crate::site::listener(&ctx, Some("s3cret"));
-    let basic = [("authorization", "Basic YW55b25lOnMzY3JldA=="), ("accept", "text/html")];
-    let (status, _, page) = crate::site::ask_with(&router, "GET", "/", &basic, "").await;
-    assert_eq!(status, StatusCode::OK);
-    assert!(page.contains("Run 1 of spam is held") && !page.contains("method=\"post\""), "{page}");
 }
 
 #[tokio::test]

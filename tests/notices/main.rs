@@ -131,11 +131,11 @@ const EMAIL: &str = "email: { to: [boss@example.org, ops@example.org], from: jan
 
 #[tokio::test]
 async fn a_mail_reaches_every_recipient_and_is_marked_as_automatic() {
-    let server = smtp::Server::start("250 queued").await;
+    let server = smtp::Server::refusing("250 queued", &[]).await;
     let url = format!("smtp://{}", server.address);
     let told = tell(EMAIL, &[("JANITOR_SMTP_URL", &url)]).await;
     assert!(told.ok && told.said.contains("queued"), "{}", told.said);
-    let mail = server.mail().await;
+    let mail = server.heard();
     assert!(mail.contains("MAIL FROM:<janitor@example.org>"), "{mail}");
     for to in ["boss@example.org", "ops@example.org"] {
         assert!(mail.contains(&format!("RCPT TO:<{to}>")), "{mail}");
@@ -147,8 +147,31 @@ async fn a_mail_reaches_every_recipient_and_is_marked_as_automatic() {
 
 #[tokio::test]
 async fn what_a_mail_server_refuses_is_told_without_user_and_password() {
-    let server = smtp::Server::start("550 no mail from us3r, wrong p4ssword").await;
+    let server = smtp::Server::refusing("550 no mail from us3r, wrong p4ssword", &[]).await;
     let url = format!("smtp://us3r:p4ssword@{}", server.address);
     let told = tell(EMAIL, &[("JANITOR_SMTP_URL", &url)]).await;
     assert!(!told.ok && told.said.contains("no mail from ***, wrong ***"), "{}", told.said);
+}
+
+#[tokio::test]
+async fn credentials_in_base64_are_as_secret_as_they_are_in_the_clear() {
+    // What AUTH PLAIN and AUTH LOGIN send, as a server might repeat it.
+    let answer = "550 bad AUTH AHVzM3IAcDRzc3dvcmQ= and dXMzcg== and cDRzc3dvcmQ=";
+    let server = smtp::Server::refusing(answer, &[]).await;
+    let url = format!("smtp://us3r:p4ssword@{}", server.address);
+    let told = tell(EMAIL, &[("JANITOR_SMTP_URL", &url)]).await;
+    assert!(server.heard().contains("AUTH PLAIN AHVzM3IAcDRzc3dvcmQ="), "{}", server.heard());
+    assert!(!told.ok && told.said.contains("bad AUTH ***= and ***== and ***="), "{}", told.said);
+}
+
+#[tokio::test]
+async fn a_recipient_who_is_refused_keeps_the_mail_from_nobody_else_and_fails_the_test() {
+    let server =
+        smtp::Server::refusing("250 queued", &[("boss@example.org", &["550 no such user here"; 9])]).await;
+    let url = format!("smtp://{}", server.address);
+    let told = tell(EMAIL, &[("JANITOR_SMTP_URL", &url)]).await;
+    assert!(!told.ok && told.said.starts_with("1 of 2 have it; boss@example.org: "), "{}", told.said);
+    assert!(told.said.contains("no such user here"), "{}", told.said);
+    let heard = server.heard();
+    assert!(heard.contains("RCPT TO:<ops@example.org>") && heard.contains("Nothing happened"), "{heard}");
 }

@@ -1,7 +1,7 @@
 use b24_janitor::core::rule::Mode;
-use b24_janitor::store::jobs;
 use b24_janitor::store::runs::{self, Approval, JoinHeld, NewRun, RunEnd, RunFilter, RunState, Trigger};
 use b24_janitor::store::{JobId, RunId};
+use b24_janitor::store::{jobs, prune};
 use rusqlite::Connection;
 
 use crate::support::{DAY, enqueue, job, lead, leads, on_db, start, t};
@@ -183,7 +183,7 @@ fn runs_are_listed_newest_first_and_told_in_the_contracts_keys() {
         assert_eq!(ids(RunFilter { rule: Some("a".to_owned()), ..page }), [3, 1]);
         assert_eq!(
             serde_json::to_string(&runs::get(db, RunId(1)).unwrap()).unwrap(),
-            r#"{"id":1,"rule":"a","trigger":"schedule","mode":"delete","state":"running","matched":0,"protected":0,"undecidable":0,"enqueued":0,"error":null,"started_at":"2026-11-25T03:15:00Z","finished_at":null,"already_waiting":0,"would_enqueue":0}"#
+            r#"{"id":1,"rule":"a","trigger":"schedule","mode":"delete","state":"running","matched":0,"protected":0,"undecidable":0,"enqueued":0,"error":null,"started_at":"2026-11-25T03:15:00Z","finished_at":null,"already_waiting":0,"would_enqueue":0,"approved_by":null}"#
         );
     });
 }
@@ -212,5 +212,24 @@ fn a_job_keeps_its_run() {
         enqueue(db, "old-junk", &[lead(1)], 0);
         assert_eq!(job(db, JobId(1)).run_id, RunId(1));
         db.execute("DELETE FROM runs WHERE id = 1", []).unwrap_err();
+    });
+}
+
+#[test]
+fn who_approved_a_run_is_kept_as_long_as_the_run() {
+    on_db(|db| {
+        let (kept, gone) = (held(db, "a"), held(db, "b"));
+        for (run, who) in [(kept, "the command line, user ada"), (gone, "the admin page")] {
+            runs::set_approver(db, run, who, t(20)).unwrap();
+        }
+        let by = |run| runs::get(db, run).unwrap().unwrap().approved_by;
+        assert_eq!(by(kept).unwrap(), "the command line, user ada");
+        runs::supersede(db, gone, t(30)).unwrap();
+        prune::prune(db, t(31), 10).unwrap();
+        assert_eq!(by(kept).unwrap(), "the command line, user ada");
+        let left: u32 = db
+            .query_row("SELECT count(*) FROM control WHERE key LIKE 'approved_by:%'", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(left, 1);
     });
 }

@@ -6,8 +6,8 @@ use crate::support::{on_db, t};
 
 fn tell(db: &Connection, times: u64) {
     for run in 0..times {
-        let held =
-            Happening::Held { run: i64::try_from(run).unwrap() + 1, rule: "junk".to_owned(), leads: 3 };
+        let run = i64::try_from(run).unwrap() + 1;
+        let held = Happening::Held { run, rule: "junk".to_owned(), leads: 3, at: t(0) };
         notices::tell(db, &held, t(0)).unwrap();
     }
 }

@@ -7,10 +7,12 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::post;
 use b24_janitor::core::notice::Happening;
+use b24_janitor::core::rule::Mode;
 use b24_janitor::engine::Courier;
 use b24_janitor::sandbox::{Fault, SandboxOptions};
 use b24_janitor::store::notices;
-use jiff::Timestamp;
+use b24_janitor::store::runs::{self, Approval, NewRun, Trigger};
+use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 
 use crate::world::*;
@@ -263,4 +265,120 @@ async fn a_target_that_leaves_the_rules_is_told_nothing_more() {
     world.advance(DAY).await;
     assert!(hook.texts().is_empty());
     assert_eq!(world.read(notices::counts).await.0, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_told_once_and_the_next_silence_again() {
+    let hook = Hook::default();
+    let rules = tight(SILENCE).replace("schedule: ", "events: [ONCRMLEADADD], schedule: ");
+    let options = SandboxOptions { leads: 0, ..SandboxOptions::default() };
+    let mut world = World::unstarted(options, &rules);
+    world.courier = hook.courier(&world);
+    world.guards.silence_alarm = Some(SignedDuration::from_hours(6));
+    world.start().await;
+    world.arrives(world.fresh("NEW"));
+    world.advance(5 * HOUR).await;
+    assert!(hook.texts().is_empty());
+    world.deafen();
+    world.advance(20 * HOUR).await;
+    world.restart().await;
+    world.advance(5 * HOUR).await;
+    let texts = hook.texts();
+    assert_eq!(texts.len(), 1, "{texts:?}");
+    assert!(texts[0].starts_with(&format!("No event has come since {}", &START[..13])), "{texts:?}");
+    world.hear();
+    world.arrives(world.fresh("NEW"));
+    world.advance(HOUR).await;
+    world.deafen();
+    world.advance(7 * HOUR).await;
+    assert_eq!(hook.texts().len(), 2);
+}
+
+/// What was told of this run, by its beginning.
+fn of_run(hook: &Hook, run: i64) -> Vec<String> {
+    let begin = format!("Run {run} of rule junk ");
+    hook.texts().into_iter().filter(|text| text.starts_with(&begin)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_run_that_nobody_approves_is_told_of_once_more_when_it_expires() {
+    let (mut world, hook) = with_hook(300, &tight(OPS)).await;
+    let run = world.run("junk").await;
+    world.advance(DAY + HOUR).await;
+    world.restart().await;
+    world.advance(HOUR).await;
+    let told = of_run(&hook, run.id.0);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let expired = format!(
+        "Run {} of rule junk was held for 24 hours and nobody approved it: it has failed, and {} leads stay as they are.",
+        run.id, run.would_enqueue
+    );
+    assert_eq!(told[1], expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_run_that_a_later_one_replaces_is_told_to_have_ended() {
+    let (world, hook) = with_hook(300, &tight(OPS)).await;
+    let first = world.run("junk").await;
+    world.advance(MINUTE).await;
+    let second = world.run("junk").await;
+    world.advance(HOUR).await;
+    let told = of_run(&hook, first.id.0);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].contains("a later run of the rule replaces it"), "{told:?}");
+    assert_eq!(of_run(&hook, second.id.0).len(), 1, "it is held, and has not ended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_approved_run_is_told_with_what_it_enqueued() {
+    let (world, hook) = with_hook(300, &tight(OPS)).await;
+    let run = world.run("junk").await;
+    world.advance(MINUTE).await;
+    assert!(matches!(world.approve(&run, run.would_enqueue).await, Approval::Approved { .. }));
+    world.advance(HOUR).await;
+    let told = of_run(&hook, run.id.0);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let enqueued = format!("Run {} of rule junk enqueued {} deletions: ", run.id, run.would_enqueue);
+    assert!(told[1].starts_with(&enqueued), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_a_restart_interrupts_is_told_once() {
+    let (mut world, hook) = with_hook(300, &tight(OPS)).await;
+    let now = world.now();
+    let run = world
+        .write(move |db| {
+            let new = NewRun {
+                rule: "junk".to_owned(),
+                rule_text: "text".to_owned(),
+                trigger: Trigger::Manual,
+                mode: Mode::Delete,
+            };
+            runs::start(db, &new, now)
+        })
+        .await;
+    for _ in 0..3 {
+        world.restart().await;
+        world.advance(5 * MINUTE).await;
+    }
+    let told = of_run(&hook, run.0);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("was interrupted by a restart"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_notice_that_arrives_late_says_when_its_count_was_true() {
+    let (world, hook) = with_hook(300, &tight(OPS)).await;
+    hook.refuses.lock().unwrap().extend([StatusCode::BAD_GATEWAY; 5]);
+    let run = world.run("junk").await;
+    world.advance(HOUR).await;
+    let told = of_run(&hook, run.id.0);
+    let [told] = told.as_slice() else { panic!("{told:?}") };
+    let then = format!("at {} {} leads waited for a person", START, run.would_enqueue);
+    assert!(told.contains(&then), "{told}");
+    assert!(hook.got.lock().unwrap()[0].0.duration_since(world_start()).as_mins() >= 1, "it came late");
+}
+
+fn world_start() -> Timestamp {
+    START.parse().unwrap()
 }

@@ -21,6 +21,7 @@ use super::workshop;
 use crate::cli::InitArgs;
 use crate::clock::Clock;
 use crate::core::age::Age;
+use crate::core::figure::thousands;
 use crate::core::rule::{PortalLimits, RuleSet};
 use crate::engine::online;
 use crate::portal::Portal;
@@ -64,7 +65,7 @@ async fn set_up(mut settings: Settings, args: &InitArgs) -> Result<(), Failure> 
     let looked = look(&turns.portal, &nothing).await;
     turns.over().await?;
     let found = looked?;
-    out.say(format!("{host} has {} leads", proposal::thousands(found.leads)))?;
+    out.say(format!("{host} has {} leads", thousands(found.leads)))?;
     for proposed in &found.rules {
         out.say(format!("you have {}", proposed.finding()))?;
     }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::super::failure::Failure;
+use crate::core::figure::thousands;
 use crate::core::filter::server_filter;
 use crate::portal::{CallError, Portal, Stage};
 use crate::rules::{self, Input};
@@ -191,19 +192,6 @@ pub(super) fn rules_text(host: &str, zone: &str, found: &Found) -> String {
     text
 }
 
-/// "4,210".
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut told = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            told.push(',');
-        }
-        told.push(digit);
-    }
-    told
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -235,11 +223,5 @@ mod tests {
         for rule in &parsed.rules.rules {
             assert_eq!(rule.mode, crate::core::rule::Mode::Plan, "{}", rule.name.as_str());
         }
-    }
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        let told = [0, 999, 1000, 4210, 1_234_567].map(thousands);
-        assert_eq!(told, ["0", "999", "1,000", "4,210", "1,234,567"]);
     }
 }

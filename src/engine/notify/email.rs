@@ -1,13 +1,16 @@
 //! Notices by e-mail: one message over SMTP, by TLS unless the server is this machine. The only file that names lettre.
 //!
-//! The invariants: user and password go over TLS or to the loopback, never in the clear; the message's id follows from
-//! what it tells, so that a mail server can know one that is sent twice.
+//! The invariants: user and password go over TLS or to the loopback, never in the clear; the message's id is that of the
+//! notice, so that a mail server can know one that is sent twice; each recipient is asked for by itself, so that one that
+//! the server refuses keeps it from nobody else.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::time::{Duration, UNIX_EPOCH};
 
-use lettre::message::header::{ContentType, HeaderName, HeaderValue};
-use lettre::message::{Mailbox, Message};
+use lettre::address::Envelope;
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
+use lettre::message::{Body, Mailbox, Message};
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
@@ -43,9 +46,22 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// What must not be shown.
+    /// What must not be shown: user and password, as they are and as they go over the wire (RFC 4616 and AUTH LOGIN).
     pub(super) fn secrets(&self) -> Vec<SecretString> {
-        self.user.iter().flat_map(|(user, password)| [user.clone(), password.clone()]).collect()
+        let forms = |(user, password): &(SecretString, SecretString)| {
+            let (name, word) = (user.expose_secret(), password.expose_secret());
+            let mut forms = vec![user.clone(), password.clone()];
+            for said in [
+                format!("\0{name}\0{word}"),
+                format!("{name}\0{name}\0{word}"),
+                name.to_owned(),
+                word.to_owned(),
+            ] {
+                forms.extend(base64(said).map(SecretString::from));
+            }
+            forms
+        };
+        self.user.iter().flat_map(forms).collect()
     }
 }
 
@@ -86,9 +102,39 @@ pub(super) fn server(secret: &SecretString) -> Result<Server, String> {
     Ok(Server { host, port: url.port().unwrap_or(usual), security, user })
 }
 
-/// Sends a letter: what the server said, or why it did not take it. Secrets are not hidden here.
-pub(super) async fn send(server: &Server, to: &Email, letter: &Letter) -> Result<String, String> {
-    let message = message(to, letter)?;
+/// A text in base64, without what only fills it up: that way it is also found where it was cut off.
+fn base64(text: String) -> Option<String> {
+    let body = Body::new_with_encoding(text, ContentTransferEncoding::Base64).ok()?;
+    let lines = String::from_utf8(body.into_vec()).ok()?;
+    Some(lines.chars().filter(|c| !matches!(c, '\r' | '\n' | '=')).collect())
+}
+
+/// What became of a message.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Who has it by now.
+    pub(super) took: BTreeSet<String>,
+    /// What the server said when it took it.
+    pub(super) said: String,
+    /// Who does not, and why.
+    pub(super) refused: Vec<String>,
+    /// Whether another try may bring it to one of these.
+    pub(super) again: bool,
+}
+
+/// Sends a letter to every recipient who is not in `have`. Secrets are not hidden here.
+///
+/// # Errors
+/// Where no message can be made, or no conversation be begun.
+pub(super) async fn send(
+    server: &Server,
+    to: &Email,
+    letter: &Letter,
+    have: BTreeSet<String>,
+) -> Result<Sent, String> {
+    let message = message(to, letter)?.formatted();
+    let address = |text: &str| text.parse::<Address>().map_err(|error| format!("{text}: {error}"));
+    let from = address(&to.from)?;
     let tls = || TlsParameters::new(server.host.clone()).map_err(|error| why(&error));
     let tls = match server.security {
         Security::Tls => Tls::Wrapper(tls()?),
@@ -104,11 +150,35 @@ pub(super) async fn send(server: &Server, to: &Email, letter: &Letter) -> Result
         transport = transport.credentials(Credentials::new(user, password));
     }
     let transport = transport.build();
-    match tokio::time::timeout(TIMEOUT, transport.send(message)).await {
-        Ok(Ok(said)) => Ok(format!("{} {}", said.code(), said.message().collect::<Vec<_>>().join(" "))),
-        Ok(Err(error)) => Err(why(&error)),
-        Err(_) => Err(format!("the mail server did not take it within {} s", TIMEOUT.as_secs())),
+    let mut sent = Sent { took: have, ..Sent::default() };
+    let talk = async {
+        for recipient in &to.to {
+            if sent.took.contains(recipient) {
+                continue;
+            }
+            let envelope = Envelope::new(Some(from.clone()), vec![address(recipient)?])
+                .map_err(|error| error.to_string())?;
+            match transport.send_raw(&envelope, &message).await {
+                Ok(said) => {
+                    sent.said = format!("{} {}", said.code(), said.message().collect::<Vec<_>>().join(" "));
+                    sent.took.insert(recipient.clone());
+                }
+                Err(error) => {
+                    sent.again |= !error.is_permanent();
+                    sent.refused.push(format!("{recipient}: {}", why(&error)));
+                }
+            }
+        }
+        Ok::<(), String>(())
+    };
+    match tokio::time::timeout(TIMEOUT, talk).await {
+        Ok(talked) => talked?,
+        Err(_) => {
+            sent.again = true;
+            sent.refused.push(format!("the mail server did not take it within {} s", TIMEOUT.as_secs()));
+        }
     }
+    Ok(sent)
 }
 
 fn message(to: &Email, letter: &Letter) -> Result<Message, String> {
@@ -119,8 +189,8 @@ fn message(to: &Email, letter: &Letter) -> Result<Message, String> {
             .map_err(|error| format!("{address} is no e-mail address: {error}"))
     };
     let domain = to.from.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
-    let Letter { at, occasion, run, .. } = letter;
-    let id = format!("<{}.{occasion}.{run}.b24-janitor@{domain}>", at.as_second());
+    let Letter { id, at, occasion, run, .. } = letter;
+    let id = format!("<{id}.{occasion}.{run}.b24-janitor@{domain}>");
     // So that nobody's out-of-office note answers (RFC 3834).
     let automatic = HeaderName::new_from_ascii_str("Auto-Submitted");
     let mut message = Message::builder()
@@ -153,6 +223,8 @@ fn why(error: &lettre::transport::smtp::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::notice::Occasion;
+    use crate::core::notify::Variable;
 
     fn read(text: &str) -> Result<Server, String> {
         server(&SecretString::from(text.to_owned()))
@@ -181,9 +253,29 @@ mod tests {
     #[test]
     fn user_and_password_are_read_as_they_were_encoded() {
         let server = read("smtps://me%40example.org:p%2Fw%3A1@mail.example.org").unwrap();
-        let secrets: Vec<String> =
-            server.secrets().iter().map(|secret| secret.expose_secret().to_owned()).collect();
-        assert_eq!(secrets, ["me@example.org", "p/w:1"]);
+        let (user, password) = server.user.unwrap();
+        assert_eq!((user.expose_secret(), password.expose_secret()), ("me@example.org", "p/w:1"));
+    }
+
+    #[test]
+    fn a_message_has_the_same_id_at_every_try_and_another_for_every_target_and_notice() {
+        let at = "2026-11-25T10:00:00.25Z".parse().unwrap();
+        let id = |target: &str, number: i64, more: u64| {
+            let told = ("Something.".to_owned(), "junk".to_owned(), 3, 4);
+            let letter = Letter::of((target, number), "acme.bitrix24.com", Occasion::Held, told, at, more);
+            let to = Email {
+                to: vec!["boss@example.org".to_owned()],
+                from: "janitor@example.org".to_owned(),
+                smtp: Variable::parse("JANITOR_SMTP_URL").unwrap(),
+            };
+            let text = String::from_utf8(message(&to, &letter).unwrap().formatted()).unwrap();
+            text.lines().find(|line| line.starts_with("Message-ID: ")).unwrap().to_owned()
+        };
+        assert_eq!(id("ops", 7, 0), id("ops", 7, 5));
+        assert_ne!(id("ops", 7, 0), id("boss", 8, 0));
+        assert_ne!(id("ops", 7, 0), id("ops", 9, 0));
+        let test = |target: &str| Letter::test("acme.bitrix24.com", target, at).id;
+        assert_ne!(test("ops"), test("boss"));
     }
 
     #[test]

@@ -179,7 +179,8 @@ async fn deliver(ctx: Context, target: Target, notice: Waiting, mark: Mark) {
     let name = target.name.to_string();
     let rule = notice.rule.clone().unwrap_or_default();
     let told = (notice.text.clone(), rule, notice.run_id.unwrap_or_default(), notice.count);
-    let letter = Letter::of(ctx.portal.host(), notice.occasion, told, notice.created_at, notice.more);
+    let to = (name.as_str(), notice.id);
+    let letter = Letter::of(to, ctx.portal.host(), notice.occasion, told, notice.created_at, notice.more);
     let sent = tokio::select! {
         biased;
         // It waits in the database for the next start.

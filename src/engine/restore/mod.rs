@@ -30,7 +30,8 @@ pub const BIN_FIRST: &str = "Look into the portal's recycle bin first (CRM, the 
 days it has deleted leads whole, with timeline, activities and files. A copy has the fields alone.";
 
 /// What never comes back from a copy.
-pub const NEVER: &str = "not in a copy, hence not restored: the old id, timeline and activities, tasks, products, contents of files";
+pub const NEVER: &str = "Not in a copy, so it can't come back: the old id, the timeline and its activities, tasks, products, and the contents \
+of files.";
 
 /// What became of one lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,7 @@ use crate::store::jobs::JobState;
 use crate::store::restores::{RestoreLine, RestoreState};
 
 /// The most fields of a copy on a page: a portal with many user fields has some hundred.
-const MAX_FIELDS: usize = 500;
+pub(super) const MAX_FIELDS: usize = 500;
 /// A longer value is cut: a comment can be a whole letter.
 const MAX_CHARACTERS: usize = 2000;
 /// How deep the table of conditions is indented.
@@ -247,16 +247,24 @@ fn shown_job(explained: JobExplained, zones: &Zones) -> Job {
     }
 }
 
+/// A value as the page shows it.
+pub(super) fn value(value: Option<&Value>, personal: bool) -> String {
+    match value {
+        Some(Value::String(text)) if personal => cut(text),
+        Some(value @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)))
+            if personal =>
+        {
+            cut(&value.to_string())
+        }
+        Some(_) | None => String::new(),
+    }
+}
+
 fn kept(copy: &Copy, fields: &Map<String, Value>, zones: &Zones, personal: bool) -> Kept {
-    let shown = fields.iter().take(MAX_FIELDS).map(|(name, value)| {
-        let text = match value {
-            _ if !personal => String::new(),
-            Value::String(text) => cut(text),
-            Value::Null => String::new(),
-            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => cut(&value.to_string()),
-        };
-        (name.clone(), text)
-    });
+    let shown = fields
+        .iter()
+        .take(MAX_FIELDS)
+        .map(|(name, value)| (name.clone(), self::value(Some(value), personal)));
     Kept {
         job: copy.job_id.to_string(),
         taken: zones.any(copy.taken_at),
@@ -267,7 +275,7 @@ fn kept(copy: &Copy, fields: &Map<String, Value>, zones: &Zones, personal: bool)
     }
 }
 
-fn fields_of(json: &str) -> Map<String, Value> {
+pub(super) fn fields_of(json: &str) -> Map<String, Value> {
     serde_json::from_str(json).unwrap_or_default()
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::moment::{Moment, Zones};
 use super::{Asked, Pages, in_time};
+use crate::core::figure::thousands;
 use crate::engine;
 use crate::store::RunId;
 use crate::store::runs::{Approval, HELD_FOR, Run, SUPERSEDED};
@@ -69,15 +70,19 @@ async fn approve(asked: Asked, Path(run): Path<String>, Form(typed): Form<Typed>
     let Ok(id) = run.parse::<RunId>() else {
         return asked.answer(back, StatusCode::NOT_FOUND, "There is no such run.");
     };
+    // As it stands on the page, or in plain digits.
+    let is_number =
+        |typed: &str, count: u64| typed == thousands(count) || typed.bytes().all(|b| b.is_ascii_digit());
     let count = typed.count.trim();
-    let Some(count) = count.parse::<u64>().ok().filter(|_| count.bytes().all(|byte| byte.is_ascii_digit()))
+    let Some(count) = count.replace(',', "").parse::<u64>().ok().filter(|number| is_number(count, *number))
     else {
         let text = format!("Run {id} was not approved: type the number of its leads, in digits.");
         return asked.answer(back, StatusCode::BAD_REQUEST, &text);
     };
     let ctx = &asked.pages.ctx;
     let rules = ctx.rules();
-    let approved = in_time(engine::approve(&ctx.store, &rules, id, count, ctx.clock.now())).await;
+    let approved =
+        in_time(engine::approve(&ctx.store, &rules, id, count, &asked.approver(), ctx.clock.now())).await;
     let (status, text) = match approved {
         Ok(Some((run, approval))) => told(id, &run, count, approval),
         Ok(None) => (StatusCode::NOT_FOUND, format!("There is no run {id}.")),
@@ -93,14 +98,18 @@ fn told(id: RunId, run: &Run, count: u64, approval: Approval) -> (StatusCode, St
         Approval::Approved { enqueued, already_waiting } => {
             tracing::info!(run = %id, rule, enqueued, "run approved on the admin page");
             let text = format!(
-                "Run {id} of {rule} is approved: {enqueued} leads enqueued, {already_waiting} were waiting already. Each is read and \
-                 judged again before its deletion."
+                "Run {id} of {rule} is approved: {} leads enqueued, {} were waiting already. Each is read and judged again \
+                 before its deletion.",
+                thousands(enqueued),
+                thousands(already_waiting)
             );
             (StatusCode::OK, text)
         }
         Approval::WrongCount { actual } => {
             let text = format!(
-                "Run {id} was not approved: it would enqueue {actual} leads, and {count} was typed. Look at it again."
+                "Run {id} was not approved: it would enqueue {} leads, and {} was typed. Look at it again.",
+                thousands(actual),
+                thousands(count)
             );
             (StatusCode::CONFLICT, text)
         }

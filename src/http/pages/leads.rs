@@ -15,15 +15,17 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asking::{self, Outcome};
+use super::compared::Compared;
 use super::explained::Explained;
 use super::layout::{Layout, Section, render};
 use super::{Asked, Pages, Problem, in_time};
 use crate::core::lead::LeadId;
-use crate::engine::EngineError;
-use crate::engine::explain::explain_within;
+use crate::core::outcome::Presence;
+use crate::engine::explain::{Explanation, explain_within};
 use crate::engine::restore::{BIN_FIRST, Became, NEVER, Report, Told};
-use crate::store::copies;
-use crate::store::restores::Which;
+use crate::engine::{Context, EngineError};
+use crate::store::copies::{self, Copy};
+use crate::store::restores::{RestoreLine, Which};
 
 /// How long a page waits for the portal before it shows what the database knows alone.
 const PORTAL_PATIENCE: Duration = Duration::from_secs(8);
@@ -33,6 +35,7 @@ const PORTAL_PATIENCE: Duration = Duration::from_secs(8);
 struct LeadPage {
     page: Layout,
     lead: Explained,
+    compared: Option<Compared>,
     bin_first: &'static str,
     never: &'static str,
 }
@@ -80,9 +83,29 @@ async fn one(asked: Asked, Path(id): Path<String>) -> Result<Response, Problem> 
             "there is no lead {id}: neither the portal nor the history here knows it"
         )));
     }
+    let personal = asked.visitor.holds_token;
+    let compared = match &copy {
+        Some(copy) => compare(&ctx, &told, copy, personal).await,
+        None => None,
+    };
     let page = asked.layout(Section::None, format!("Lead {id}"));
-    let lead = Explained::new(told, copy, &rules, asked.visitor.holds_token);
-    Ok(render(StatusCode::OK, &LeadPage { page, lead, bin_first: BIN_FIRST, never: NEVER }))
+    let lead = Explained::new(told, copy, &rules, personal);
+    Ok(render(StatusCode::OK, &LeadPage { page, lead, compared, bin_first: BIN_FIRST, never: NEVER }))
+}
+
+/// The copy beside the lead that was made from it, if one was. A portal that has just failed to answer is not asked again.
+async fn compare(ctx: &Context, told: &Explanation, copy: &Copy, personal: bool) -> Option<Compared> {
+    let of_copy = |restore: &&RestoreLine| restore.lead_id == copy.lead_id && restore.job_id == copy.job_id;
+    let new = told.restores.iter().find(of_copy)?.new_lead_id?;
+    if told.portal_error.is_some() {
+        return Some(Compared::of(&copy.fields_json, new, None, personal));
+    }
+    let found = tokio::time::timeout(PORTAL_PATIENCE, ctx.portal.get(new)).await;
+    let found = match &found {
+        Ok(Ok(Presence::Present(lead))) => Some(lead.fields()),
+        Ok(Ok(Presence::Gone | Presence::Unreadable(_)) | Err(_)) | Err(_) => None,
+    };
+    Some(Compared::of(&copy.fields_json, new, found, personal))
 }
 
 #[derive(Default, Deserialize)]

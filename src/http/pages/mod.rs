@@ -8,9 +8,11 @@
 mod asking;
 mod assets;
 mod chart;
+mod compared;
 mod download;
 mod explained;
 mod figures;
+mod filters;
 mod held;
 mod jobs;
 mod layout;
@@ -41,7 +43,7 @@ use self::notices::{Notice, Notices};
 use super::plain;
 use super::reload::Reload;
 use super::sessions::Visitor;
-use crate::engine::Context;
+use crate::engine::{Approver, Context};
 use crate::store::StoreError;
 
 pub(super) use self::assets::is_asset;
@@ -128,6 +130,15 @@ impl FromRequestParts<Arc<Pages>> for Asked {
 }
 
 impl Asked {
+    /// Who this is if it approves something.
+    pub(super) fn approver(&self) -> Approver {
+        match &self.visitor {
+            Visitor { signed_in: true, .. } => Approver::SignedIn,
+            Visitor { holds_token: true, .. } => Approver::Token,
+            Visitor { .. } => Approver::Anybody,
+        }
+    }
+
     /// The frame of a page.
     fn layout(&self, section: Section, title: impl Into<String>) -> Layout {
         Layout {

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::chart::Chart;
 use super::figures::Figures;
+use super::filters;
 use super::held::{self, HeldRun};
 use super::layout::{Layout, Section, render};
 use super::moment::{Moment, Zones, length};

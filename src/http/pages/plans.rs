@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::asking::{self, Outcome};
+use super::filters;
 use super::layout::{Layout, Section, render};
 use super::moment::{Moment, Zones};
 use super::names::Known;

@@ -16,6 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::asking::{self, Outcome};
+use super::filters;
 use super::layout::{Layout, Section, render};
 use super::moment::{Moment, Zones};
 use super::names::{self, Known};

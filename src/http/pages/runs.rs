@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 
 use super::download::{self, Part};
+use super::filters;
 use super::held::{self, HeldRun};
 use super::layout::{Layout, Section, render};
 use super::moment::{Moment, Zones};
@@ -87,6 +88,8 @@ struct RunRow {
     enqueued: u64,
     started: Moment,
     why: String,
+    /// When it was approved, and by whom.
+    approved: Option<(Moment, String)>,
 }
 
 pub(super) fn routes() -> Router<Arc<Pages>> {
@@ -143,6 +146,9 @@ fn row(run: &Run, zones: &Zones) -> RunRow {
         would_enqueue: run.would_enqueue,
         enqueued: run.enqueued,
         started: zones.of_rule(&run.rule, run.started_at),
+        approved: run.approved_at.map(|at| {
+            (zones.of_rule(&run.rule, at), run.approved_by.clone().unwrap_or_else(|| "somebody".to_owned()))
+        }),
         why: run.error.clone().or_else(|| run.held_reason.clone()).unwrap_or_default(),
     }
 }
@@ -162,6 +168,8 @@ const COLUMNS: &[&str] = &[
     "finished_at",
     "already_waiting",
     "would_enqueue",
+    "approved_at",
+    "approved_by",
 ];
 
 async fn file(asked: Asked, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
@@ -197,5 +205,7 @@ fn cells(run: &Run) -> Vec<String> {
         run.finished_at.map(|at| at.to_string()).unwrap_or_default(),
         run.already_waiting.to_string(),
         run.would_enqueue.to_string(),
+        run.approved_at.map(|at| at.to_string()).unwrap_or_default(),
+        run.approved_by.clone().unwrap_or_default(),
     ]
 }

@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Trigger;
 use super::held::{held_run, supersede};
 use super::run::RunState;
+use super::tell::tell_ended;
 use crate::core::notice::{Ended, Happening};
 use crate::store::columns::{exactly_one, ms, signed};
 use crate::store::ids::RunId;
@@ -102,7 +103,7 @@ fn tell(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusqlite::R
     let ended = match end.state {
         RunState::Running => return Ok(()),
         RunState::Held => {
-            let held = Happening::Held { run: id.0, rule, leads: end.would_enqueue };
+            let held = Happening::Held { run: id.0, rule, leads: end.would_enqueue, at: now };
             return notices::tell(db, &held, now);
         }
         RunState::Failed => Ended::Failed,
@@ -121,4 +122,18 @@ fn tell(db: &Connection, id: RunId, end: &RunEnd, now: Timestamp) -> rusqlite::R
         leads: end.would_enqueue,
     };
     notices::tell(db, &finished, now)
+}
+
+/// Fails the runs that an earlier process did not end; how many.
+pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
+    const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
+        WHERE state = 'running' RETURNING id";
+    let interrupted = db
+        .prepare_cached(SQL)?
+        .query_map([ms(now)], |row| row.get(0))?
+        .collect::<rusqlite::Result<Vec<RunId>>>()?;
+    for run in &interrupted {
+        tell_ended(db, *run, Ended::Interrupted, now)?;
+    }
+    Ok(interrupted.len() as u64)
 }

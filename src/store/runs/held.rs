@@ -3,10 +3,13 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::run::{self, Run, RunState};
+use super::run::{self, Run, RunState, Trigger};
+use super::tell::tell_ended;
 use crate::core::lead::LeadId;
+use crate::core::notice::Ended;
 use crate::core::rule::Mode;
 use crate::store::columns::{count_of, exactly_one, ms, signed};
+use crate::store::control;
 use crate::store::ids::RunId;
 use crate::store::jobs;
 
@@ -120,7 +123,7 @@ pub fn add_to_held(
 
 /// Ends a held run because a later one replaces it; says whether it was held.
 pub fn supersede(db: &Connection, run: RunId, now: Timestamp) -> rusqlite::Result<bool> {
-    fail_held(db, run, SUPERSEDED, now)
+    fail_held(db, run, (SUPERSEDED, Ended::Superseded), now)
 }
 
 /// Fails the held runs that nobody approved within [`HELD_FOR`]; how many.
@@ -131,23 +134,37 @@ pub fn expire_held(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
         .query_map([held_before], |row| row.get(0))?
         .collect::<rusqlite::Result<Vec<RunId>>>()?;
     for run in &late {
-        fail_held(db, *run, EXPIRED, now)?;
+        fail_held(db, *run, (EXPIRED, Ended::Expired), now)?;
     }
     Ok(late.len() as u64)
 }
 
-fn fail_held(db: &Connection, run: RunId, error: &str, now: Timestamp) -> rusqlite::Result<bool> {
+fn fail_held(
+    db: &Connection,
+    run: RunId,
+    (error, ended): (&str, Ended),
+    now: Timestamp,
+) -> rusqlite::Result<bool> {
     const SQL: &str = "UPDATE runs SET state = 'failed', error = ?2, finished_at = ?3
         WHERE id = ?1 AND state = 'held'";
     let changed = db.prepare_cached(SQL)?.execute((run, error, ms(now)))? > 0;
     if changed {
         forget_matches(db, run)?;
+        tell_ended(db, run, ended, now)?;
     }
     Ok(changed)
 }
 
 fn forget_matches(db: &Connection, run: RunId) -> rusqlite::Result<()> {
     db.prepare_cached("DELETE FROM held_matches WHERE run_id = ?1")?.execute([run]).map(drop)
+}
+
+/// The control key of who approved a run. It is written once and goes with the run.
+pub(in crate::store) const APPROVED_BY: &str = "approved_by:";
+
+/// Records who approved a run, in words; in the transaction of the approval.
+pub fn set_approver(db: &Connection, run: RunId, who: &str, now: Timestamp) -> rusqlite::Result<()> {
+    control::set(db, &format!("{APPROVED_BY}{run}"), who, now)
 }
 
 /// Approves a held run: enqueues exactly its stored leads, whose grace period starts now.
@@ -194,5 +211,8 @@ pub fn approve(
         ms(now),
     ))?)?;
     forget_matches(db, id)?;
+    if run.trigger != Trigger::Event {
+        tell_ended(db, id, Ended::Enqueued, now)?;
+    }
     Ok(Approval::Approved { enqueued: result.enqueued, already_waiting: result.already_waiting })
 }

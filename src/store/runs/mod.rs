@@ -7,11 +7,12 @@ mod finish;
 mod held;
 mod rule_state;
 mod run;
+mod tell;
 
 pub use finish::{RunEnd, finish};
 pub use held::{
     Approval, HELD_FOR, JoinHeld, SUPERSEDED, add_to_held, all_held, approve, expire_held, held_count,
-    held_run, matches, store_matches, supersede,
+    held_run, matches, set_approver, store_matches, supersede,
 };
 pub use rule_state::{RuleState, all_rule_states, note_rules, rule_state, set_last_fire};
 pub use run::{
@@ -19,4 +20,5 @@ pub use run::{
     list, page, start,
 };
 
-pub(super) use run::fail_interrupted;
+pub(super) use finish::fail_interrupted;
+pub(super) use held::APPROVED_BY;

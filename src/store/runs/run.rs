@@ -68,6 +68,8 @@ pub struct Run {
     pub already_waiting: u64,
     /// Matched leads that it would enqueue, or has.
     pub would_enqueue: u64,
+    /// Who approved it, in words, as far as that is known.
+    pub approved_by: Option<String>,
     /// Leads of the portal's list that our matcher left out.
     #[serde(skip)]
     pub left_out: u64,
@@ -87,7 +89,7 @@ pub struct Run {
 
 pub(super) const SELECT: &str = "SELECT runs.id, rule, text, \"trigger\", mode, state, matched, protected, undecidable, \
      already_waiting, would_enqueue, enqueued, left_out, error, held_reason, started_at, held_at, approved_at, \
-     finished_at FROM runs JOIN rule_texts ON rule_texts.id = runs.text_id";
+     finished_at, (SELECT value FROM control WHERE key = 'approved_by:' || runs.id) AS approved_by FROM runs JOIN rule_texts ON rule_texts.id = runs.text_id";
 
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
     Ok(Run {
@@ -109,6 +111,7 @@ pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Run> {
         held_reason: row.get("held_reason")?,
         held_at: at_opt(row, "held_at")?,
         approved_at: at_opt(row, "approved_at")?,
+        approved_by: row.get("approved_by")?,
         rule_text: row.get("text")?,
     })
 }
@@ -245,13 +248,6 @@ pub fn last_approved(db: &Connection) -> rusqlite::Result<Option<Run>> {
          ORDER BY runs.id DESC LIMIT 1"
     );
     db.prepare_cached(&sql)?.query_row([], read).optional()
-}
-
-/// Fails the runs that an earlier process did not end; how many.
-pub(in crate::store) fn fail_interrupted(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
-    const SQL: &str = "UPDATE runs SET state = 'failed', error = 'interrupted by a restart', finished_at = ?1
-        WHERE state = 'running'";
-    Ok(db.prepare_cached(SQL)?.execute([ms(now)])? as u64)
 }
 
 #[cfg(test)]
