@@ -140,12 +140,17 @@ pub(super) fn open_writer(path: &Path, create: bool) -> Result<Connection, OpenE
     Ok(db)
 }
 
+/// A reader's cache of pages: in KiB, below zero, as SQLite takes it. What is read again is in the system's cache; ours would
+/// stay full of what was read once, a page of jobs or an export.
+const READER_CACHE: i64 = -256;
+
 /// Opens one more connection to a file that [`open_writer`] has opened; it can't write.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, OpenError> {
     let db = connect(path).map_err(|source| classify(path, source))?;
     verify(&db, path)?;
     db.pragma_update(None, "query_only", true).map_err(|source| classify(path, source))?;
     expect_setting(&db, path, "query_only", "1")?;
+    db.pragma_update(None, "cache_size", READER_CACHE).map_err(|source| classify(path, source))?;
     Ok(db)
 }
 
