@@ -129,7 +129,9 @@ impl World {
     /// Colleagues work on the very leads that are being deleted, and events tell of it or don't.
     async fn rush(&mut self, rng: &mut Rng) -> Checked {
         let before = self.set_weather([if rng.bool() { 10 } else { 0 }, 0, 0]);
-        self.flood(rng);
+        if rng.u8(0..FLOODS) == 0 {
+            self.flood(rng);
+        }
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
         if rng.bool() {
             self.late(rng);
@@ -155,21 +157,19 @@ impl World {
     fn late(&mut self, rng: &mut Rng) {
         let mut fault = Fault::new(FaultKind::Late { seconds: f64::from(rng.u32(1..40)) })
             .nth(rng.u64(0..3), rng.u64(1..5));
-        fault.method =
-            rng.choice(&["batch", "crm.item.list", "crm.item.get"]).map(|method| (*method).to_owned());
+        fault.method = rng
+            .choice(&["batch", "crm.item.list", "crm.item.list", "crm.item.get"])
+            .map(|method| (*method).to_owned());
         fault.executed = true;
         self.wire.line(&format!("fault {fault:?}"));
         *self.counts.faults.entry("Late".to_owned()).or_default() += 1;
         self.sandbox.set_fault(fault);
     }
 
-    /// So many dead leads at once, now and then, that the next are read long before it is their turn.
+    /// So many dead leads at once that the next are read long before it is their turn.
     fn flood(&mut self, rng: &mut Rng) {
-        if rng.u8(0..FLOODS) > 0 {
-            return;
-        }
         let now = self.clock.now();
-        for _ in 0..rng.u32(150..500) {
+        for _ in 0..rng.u32(100..400) {
             let mut lead = Lead::new("a call", now);
             let back = i64::from(rng.u32(60..2000)) * 3600;
             (lead.created, lead.updated) = (lead.created - back, lead.updated - back);
@@ -186,9 +186,7 @@ impl World {
     async fn clock_is_set(&mut self, rng: &mut Rng) -> Checked {
         self.flood(rng);
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
-        if rng.bool() {
-            self.late(rng);
-        }
+        self.late(rng);
         self.drain().await?;
         for _ in 0..rng.u8(1..20) {
             if self.is_dead() {
