@@ -19,8 +19,8 @@ pub(super) const RUNNING: &str = "SELECT count(*) FROM jobs WHERE state = 'runni
 /// As many as no claim exceeds: one request holds 50.
 const ENOUGH: u64 = 50;
 
-/// How many jobs of a rule may be claimed, or fewer where that is more than any claim takes: its cap less what it deleted in the last 24 h, less what the worker has, less
-/// what an attempt of unknown outcome may have deleted.
+/// How many jobs of a rule may be claimed, or fewer where even that is more than any claim takes: its cap less what it
+/// deleted in the last 24 h, less what the worker has, less what an attempt of unknown outcome may have deleted.
 pub(super) fn cap_left(db: &Connection, rule: &str, cap: u64, now: Timestamp) -> rusqlite::Result<u64> {
     const UNKNOWN_WAITING: &str =
         "SELECT count(*) FROM jobs WHERE state = 'waiting' AND unknown_before = 1 AND rule = ?1";

@@ -105,7 +105,7 @@ impl Job {
 pub(super) const COLUMNS: &str = "id, lead_id, rule, run_id, state, outcome, reason, attempts, due_at, created_at, \
      finished_at, last_error, unknown_before, settle_at, grace_seconds, phase, sent_at";
 
-/// The job of a row that begins with [`COLUMNS`]. By their numbers: looking names up is a tenth of a claim.
+/// The job of a row that begins with [`COLUMNS`]. By their numbers, since a claim reads fifty.
 pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Job> {
     Ok(Job {
         id: row.get(0)?,
