@@ -1,5 +1,6 @@
 //! What can happen: to the leads, to the portal, to the way between, to the service, and what its people do.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -134,7 +135,7 @@ impl World {
         }
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
         if rng.bool() {
-            self.late(rng);
+            self.late(rng, 1..40);
         }
         self.drain().await?;
         for _ in 0..rng.u8(5..40) {
@@ -154,8 +155,8 @@ impl World {
     }
 
     /// Some of the next answers come late, and what they say is old by then.
-    fn late(&mut self, rng: &mut Rng) {
-        let mut fault = Fault::new(FaultKind::Late { seconds: f64::from(rng.u32(1..40)) })
+    fn late(&mut self, rng: &mut Rng, seconds: Range<u32>) {
+        let mut fault = Fault::new(FaultKind::Late { seconds: f64::from(rng.u32(seconds)) })
             .nth(rng.u64(0..3), rng.u64(1..5));
         fault.method = rng
             .choice(&["batch", "crm.item.list", "crm.item.list", "crm.item.get"])
@@ -186,15 +187,16 @@ impl World {
     async fn clock_is_set(&mut self, rng: &mut Rng) -> Checked {
         self.flood(rng);
         self.wire.mischief.store(rng.u8(0..=10), Ordering::SeqCst);
-        self.late(rng);
         self.drain().await?;
+        // Not the lists of the run, but the reading of what it enqueued.
+        self.late(rng, 16..60);
         for _ in 0..rng.u8(1..20) {
             if self.is_dead() {
                 break;
             }
             let by = match rng.u8(0..4) {
                 0 => rng.i64(-3 * 3_600_000..3 * 3_600_000),
-                1 | 2 => rng.i64(-30_000..5_000),
+                1 | 2 => rng.i64(-90_000..10_000),
                 _ => rng.i64(-500..500),
             };
             self.set_clock((self.skew.load(Ordering::SeqCst) + by).clamp(-FARTHEST, FARTHEST));
