@@ -1,5 +1,7 @@
 //! What the portal answers to a deletion, and what the service makes of it.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use b24_janitor::core::outcome::Outcome;
 use b24_janitor::sandbox::{Fault, FaultKind, Language, NotFoundStyle, SandboxOptions};
 use b24_janitor::store::jobs::{self, Retry};
@@ -282,4 +284,29 @@ async fn a_found_lead_that_a_colleague_deletes_before_anything_was_sent_is_alrea
     world.assert_only_deleted(&[leads[0], leads[2]]);
     assert_eq!(world.outcome(found).await, Some(Outcome::AlreadyGone));
     world.assert_adds_up().await;
+}
+
+/// The wall's clock is set back while a reading is on its way: by that clock it is young, and a colleague has taken the lead
+/// up since. No event tells of it.
+#[tokio::test(start_paused = true)]
+async fn a_reading_is_no_younger_for_a_clock_that_was_set_back() {
+    for (late, back) in [(5.0, 4_000), (5.0, 3_600_000), (30.0, 29_000), (3.0, 1_500)] {
+        let mut world =
+            World::unstarted(SandboxOptions { leads: 0, ..SandboxOptions::default() }, &nightly());
+        let set: &'static AtomicI64 = Box::leak(Box::default());
+        world.clock = world.clock.set_by(set);
+        world.start().await;
+        let (lead, kept) = (world.lead("JUNK"), world.lead("JUNK"));
+        world.pause(true).await;
+        assert_eq!(world.run("junk").await.enqueued, 2);
+        world.deafen();
+        world.sandbox.set_fault(Fault::new(FaultKind::Late { seconds: late }).on("crm.item.list").nth(0, 1));
+        world.pause(false).await;
+        world.advance(SECOND).await;
+        assert!(world.sandbox.colleague_update(kept, |lead| lead.stage = "IN_PROCESS".into()));
+        set.store(-back, Ordering::SeqCst);
+        world.settled(HOUR).await;
+        world.assert_only_deleted(&[lead]);
+        assert_eq!(world.job(kept).await.outcome, Some(Outcome::Spared), "late {late} s, back {back} ms");
+    }
 }
