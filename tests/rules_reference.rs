@@ -173,7 +173,8 @@ fn examples(text: &str) -> Vec<&str> {
 
 /// How many points the lists of each part have.
 fn points(text: &str) -> Vec<usize> {
-    let point = |line: &&str| line.starts_with("- ") || line.split_once(". ").is_some_and(|(n, _)| n.len() == 1);
+    let point =
+        |line: &&str| line.starts_with("- ") || line.split_once(". ").is_some_and(|(n, _)| n.len() == 1);
     text.split("\n## ").skip(1).map(|part| part.lines().filter(point).count()).collect()
 }
 

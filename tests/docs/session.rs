@@ -69,7 +69,10 @@ fn line(line: &str) -> String {
         // A drill that nobody reads is none: a database that is not whole must fail.
         _ if line.contains("PRAGMA integrity_check") => {
             let command = line.split(" # ").next().unwrap().trim_end();
-            format!("[ \"$({command})\" = ok ] || echo 'not whole: {name}' >>\"$HOME/failures\"", name = "drill.db")
+            format!(
+                "[ \"$({command})\" = ok ] || echo 'not whole: {name}' >>\"$HOME/failures\"",
+                name = "drill.db"
+            )
         }
         Some(status) if line.starts_with("b24-janitor") => format!("expect={status} {line}"),
         Some(_) | None => line.to_owned(),
