@@ -17,6 +17,26 @@
 //! * [`commands`]: one module a command; the only code that prints.
 //!
 //! [`clock`], [`watch`], [`metrics`] and [`settings`] are leaves that any layer above `core` may use.
+//!
+//! # Examples
+//! A database with nothing in it; whoever reads one of a running service does the same with `create: false`:
+//!
+//! ```
+//! use b24_janitor::store::{OpenOptions, Store, Threads};
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let directory = tempfile::tempdir().unwrap();
+//! let options = OpenOptions { threads: Threads::Own, create: true };
+//! let store = Store::open(&directory.path().join("janitor.db"), options).unwrap();
+//! let jobs: i64 = store
+//!     .read(|db| db.query_row("SELECT count(*) FROM jobs", [], |row| row.get(0)))
+//!     .await
+//!     .unwrap();
+//! assert_eq!(jobs, 0);
+//! # });
+//! ```
+//!
+//! What a rule says of a lead: [`core::decide::decide`]. When a rule runs: [`core::schedule::Schedule`].
 
 pub mod cli;
 pub mod clock;

@@ -171,6 +171,13 @@ fn examples(text: &str) -> Vec<&str> {
     text.split("```").skip(1).step_by(2).filter(|block| !block.starts_with("sh\n")).collect()
 }
 
+/// How many points the lists of each part have.
+fn points(text: &str) -> Vec<usize> {
+    let point =
+        |line: &&str| line.starts_with("- ") || line.split_once(". ").is_some_and(|(n, _)| n.len() == 1);
+    text.split("\n## ").skip(1).map(|part| part.lines().filter(point).count()).collect()
+}
+
 /// Headings and examples follow each other as in the original; a part that is added there is missing here until it is
 /// translated.
 #[test]
@@ -179,6 +186,7 @@ fn the_translation_has_the_parts_and_the_examples_of_the_original() {
         (fs::read_to_string(path()).unwrap(), fs::read_to_string(russian_path()).unwrap());
     let parts = |text: &str| text.lines().filter(|line| line.starts_with("## ")).count();
     assert_eq!(parts(&russian), parts(&english));
+    assert_eq!(points(&russian), points(&english), "a point of a list is missing in one of the two");
     assert_eq!(examples(&russian), examples(&english));
 }
 

@@ -59,6 +59,13 @@ impl Age {
     }
 
     /// Reads `24h`, `90d` or `2w`.
+    ///
+    /// ```
+    /// use b24_janitor::core::age::Age;
+    ///
+    /// assert_eq!(Age::parse("2w"), Ok(Age::days(14)));
+    /// assert!(Age::parse("3m").is_err(), "a month has no fixed length");
+    /// ```
     pub fn parse(text: &str) -> Result<Age, BadAge> {
         let bad = |message: String, help: &str| Err(BadAge { message, help: help.to_owned() });
         let shown: String = text.chars().take(40).collect();

@@ -40,6 +40,33 @@ const CONVERTED: &str = "S";
 const SEMANTIC: &str = "stageSemanticId";
 
 /// Judges one lead by one rule at the moment `now`, which is rounded down to seconds as the portal's dates are.
+///
+/// ```
+/// use b24_janitor::core::{decide::{Verdict, decide}, lead::Lead};
+/// use b24_janitor::rules::{self, Input};
+/// use serde_json::json;
+///
+/// let text = r#"
+/// version: 1
+/// timezone: Europe/Berlin
+/// protect:
+///   - { name: has-money, match: { opportunity: { gt: 0 } } }
+/// rules:
+///   - { name: old-junk, schedule: "@daily", match: { stageId: JUNK } }
+/// "#;
+/// let file = Input { file: "rules.yaml".into(), bytes: text.into() };
+/// let rules = rules::parse(&[file]).unwrap().rules;
+/// let rule = rules.rule("old-junk").unwrap();
+/// let now = "2026-11-25T12:00:00Z".parse().unwrap();
+/// let judge = |lead| decide(rule, &rules.protections, &Lead::from_item(lead).unwrap(), now);
+///
+/// let junk = json!({ "id": 7, "stageId": "JUNK", "stageSemanticId": "F", "opportunity": "0.00" });
+/// assert_eq!(judge(junk), Verdict::Delete);
+/// // What can't be judged is not selected, and is protected.
+/// assert_eq!(judge(json!({ "id": 7 })), Verdict::Undecidable);
+/// let unknown_money = json!({ "id": 7, "stageId": "JUNK", "stageSemanticId": "F" });
+/// assert!(matches!(judge(unknown_money), Verdict::Protected(_)));
+/// ```
 pub fn decide<'a>(rule: &Rule, protections: &'a [Protection], lead: &Lead, now: Timestamp) -> Verdict<'a> {
     let now = whole_seconds(now);
     match rule.selection.judge(lead, now) {

@@ -115,6 +115,14 @@ pub enum UnknownField {
 
 impl FieldName {
     /// The field of that name. User fields (`ufCrm_…`) are accepted as they are: only the portal knows them.
+    ///
+    /// ```
+    /// use b24_janitor::core::field::{FieldName, UnknownField};
+    ///
+    /// assert!(FieldName::parse("stageId").is_ok());
+    /// let old = FieldName::parse("STATUS_ID").unwrap_err();
+    /// assert_eq!(old, UnknownField::Classic("STATUS_ID".into(), "stageId".into()));
+    /// ```
     pub fn parse(name: &str) -> Result<FieldName, UnknownField> {
         if FIELDS.iter().any(|(known, _, _)| *known == name) || is_user_field(name) {
             return Ok(FieldName(name.to_owned()));

@@ -62,6 +62,27 @@ const SENDABLE: &[&str] = &[
 ];
 
 /// The filter of a rule at the moment `now`.
+///
+/// ```
+/// use b24_janitor::{core::{filter::server_filter, lead::Lead}, rules::{self, Input}};
+/// use serde_json::json;
+///
+/// let text = r#"
+/// version: 1
+/// timezone: Europe/Berlin
+/// rules:
+///   - { name: old-junk, schedule: "@daily", match: { stageId: JUNK }, older_than: 90d }
+/// "#;
+/// let file = Input { file: "rules.yaml".into(), bytes: text.into() };
+/// let rules = rules::parse(&[file]).unwrap().rules;
+/// let rule = rules.rule("old-junk").unwrap();
+///
+/// let filter = server_filter(rule, "2026-11-25T12:00:00Z".parse().unwrap());
+/// assert_eq!(filter.json["=stageId"], "JUNK");
+/// // A portal that returns another stage has not honoured the filter: nothing that it said is acted on.
+/// let other = Lead::from_item(json!({ "id": 7, "stageId": "NEW" })).unwrap();
+/// assert!(filter.contradicted_by(&other).is_some());
+/// ```
 pub fn server_filter(rule: &Rule, now: Timestamp) -> ServerFilter {
     let now = whole_seconds(now);
     let mut filter = ServerFilter { json: Map::new(), witnesses: Vec::new(), sent: Vec::new(), now };

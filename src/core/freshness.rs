@@ -17,6 +17,21 @@ const AGREE: SignedDuration = SignedDuration::from_millis(50);
 
 /// A moment on two clocks: the wall's, which people and programs set, and one that nobody sets, but that stands still
 /// while the machine sleeps. Each shows what the other hides.
+///
+/// ```
+/// use std::time::Instant;
+///
+/// use b24_janitor::core::freshness::{Moment, is_fresh};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let read = Moment { wall: Timestamp::UNIX_EPOCH, steady: Instant::now() };
+/// let later = read.after(SignedDuration::from_secs(1));
+/// assert!(is_fresh(read, read, later, false));
+/// assert!(!is_fresh(read, read, read.after(SignedDuration::from_secs(3)), false), "it is too old");
+/// // Somebody set the wall's clock: the two disagree, and nothing is fresh.
+/// let set = Moment { wall: read.wall, ..later };
+/// assert!(!is_fresh(read, read, set, false));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
     /// On the wall's clock.

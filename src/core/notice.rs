@@ -169,6 +169,13 @@ impl Happening {
     }
 
     /// It in a sentence or two, with what to do.
+    ///
+    /// ```
+    /// use b24_janitor::core::notice::Happening;
+    ///
+    /// let held = Happening::Held { run: 7, rule: "old-junk".into(), leads: 319 };
+    /// assert!(held.text().contains("`b24-janitor approve 7 --count 319`"));
+    /// ```
     pub fn text(&self) -> String {
         match self {
             Happening::Held { run, rule, leads, at } => format!(

@@ -111,6 +111,15 @@ impl Variable {
 const FIELDS: [&str; 8] = ["text", "title", "occasion", "rule", "run", "count", "time", "portal"];
 
 /// A JSON text with `{{placeholders}}`. What is put in is escaped as JSON, so that it ends no text and adds no key.
+///
+/// ```
+/// use b24_janitor::core::{notice::Letter, notify::Template};
+///
+/// let body = Template::parse(r#"{"chat_id": "-1001", "text": "{{text}}"}"#).unwrap();
+/// let letter = Letter::test("acme.bitrix24.com", "ops", jiff::Timestamp::UNIX_EPOCH);
+/// assert!(body.render(&letter).starts_with(r#"{"chat_id": "-1001", "text": "Notices of b24-janitor"#));
+/// assert!(Template::parse(r#"{"text": "{{message}}"}"#).is_err(), "there is no such placeholder");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 

@@ -35,6 +35,17 @@ const SMALLEST_SHARE: f64 = 1.0 / 16.0;
 const RECOVERY_PER_SECOND: f64 = 1.0 / 120.0;
 
 /// The bucket as a value. Times are arguments; a time before the last one counts as the last one.
+///
+/// ```
+/// use b24_janitor::core::pace::Bucket;
+/// use jiff::Timestamp;
+///
+/// let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
+/// let mut bucket = Bucket::new(2.0, 50);
+/// let sent: Vec<Timestamp> = (0..51).map(|_| bucket.reserve(now)).collect();
+/// assert!(sent[..20].iter().all(|at| *at == now), "a burst goes out at once");
+/// assert!(sent[50] > now, "then the rate counts");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Bucket {
     rate: f64,

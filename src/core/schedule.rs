@@ -44,6 +44,18 @@ pub enum DayFields {
 }
 
 /// A crontab text in a time zone. Equal when text, name of the zone and `day_fields` are equal.
+///
+/// ```
+/// use b24_janitor::core::schedule::Schedule;
+/// use jiff::{Timestamp, tz::TimeZone};
+///
+/// let zone = TimeZone::get("Europe/Berlin").unwrap();
+/// let nightly = Schedule::parse("15 3 * * *", zone, "Europe/Berlin", None).unwrap();
+/// let now: Timestamp = "2026-10-24T12:00:00Z".parse().unwrap();
+/// let next = nightly.next_fires(now, 2).iter().map(Timestamp::to_string).collect::<Vec<_>>();
+/// // In the night before the second one the clocks went back: 3:15 is an hour later in UTC.
+/// assert_eq!(next, ["2026-10-25T02:15:00Z", "2026-10-26T02:15:00Z"]);
+/// ```
 #[derive(Debug, Clone, Serialize)]
 pub struct Schedule {
     #[serde(rename = "cron")]

@@ -3,6 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 /// The result of judging a condition.
+///
+/// ```
+/// use b24_janitor::core::truth::Truth::{No, Undecidable, Yes};
+///
+/// assert_eq!(Yes.and(Undecidable), Undecidable);
+/// assert_eq!(No.and(Undecidable), No);
+/// assert_eq!(Yes.or(Undecidable), Yes);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Truth {

@@ -14,6 +14,13 @@ pub const ORIGINATOR: &str = "b24-janitor";
 
 /// What a deletion's new lead carries in `originId`: the same whenever it is asked, so that even an older backup of the
 /// database finds a lead that was created after it.
+///
+/// ```
+/// use b24_janitor::core::undo::marker;
+///
+/// let lead = "4711".parse().unwrap();
+/// assert_eq!(marker(lead, 12, jiff::Timestamp::UNIX_EPOCH), "restore-4711-12-0");
+/// ```
 pub fn marker(lead: LeadId, job: i64, taken_at: Timestamp) -> String {
     format!("restore-{lead}-{job}-{}", taken_at.as_millisecond())
 }

@@ -24,23 +24,43 @@ pub(crate) fn all() -> Vec<String> {
     names
 }
 
-/// The program's sources as one text, with the pieces of texts that stand on several lines joined.
-pub(crate) fn source() -> String {
-    fn gather(directory: &Path, text: &mut String) {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                gather(&path, text);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                text.push_str(&fs::read_to_string(path).unwrap());
-            }
+fn gather(directory: &Path, text: &mut String) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let file = fs::read_to_string(path).unwrap();
+            text.push_str(file.split("\n#[cfg(test)]").next().unwrap());
         }
     }
-    let mut text = String::new();
-    gather(&root().join("src"), &mut text);
+}
+
+fn joined(text: &str) -> String {
     let mut pieces = text.split("\\\n");
     let first = pieces.next().unwrap().to_owned();
     pieces.fold(first, |joined, piece| joined + piece.trim_start())
+}
+
+/// The program's sources without their tests as one text, with the pieces of texts that stand on several lines joined.
+pub(crate) fn source() -> String {
+    let mut text = String::new();
+    gather(&root().join("src"), &mut text);
+    joined(&text)
+}
+
+/// The text up to the quote that ends it.
+pub(crate) fn literal(rest: &str) -> String {
+    rest.replace("\\\"", "'").split('"').next().unwrap().to_owned()
+}
+
+/// The texts between quotes in the sources of a directory.
+pub(crate) fn literals(directory: &str) -> Vec<String> {
+    let mut text = String::new();
+    gather(&root().join(directory), &mut text);
+    let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = joined(&code.join("\n")).replace("\\\"", "'").replace("'\"'", "");
+    code.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 pub(crate) struct Page {
