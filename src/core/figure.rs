@@ -1,6 +1,10 @@
 //! Numbers as people read them. Only for people: what programs read has plain digits.
 
-/// "4,210".
+/// A number with its digits in groups of three.
+///
+/// ```
+/// assert_eq!(b24_janitor::core::figure::thousands(4210), "4,210");
+/// ```
 pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut told = String::new();

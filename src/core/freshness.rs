@@ -81,6 +81,19 @@ pub fn read_last(sent: Moment, took: &[f64], whole: f64) -> Moment {
 /// The age counts from when the portal can have read it; a portal that is always slow, but not slower than 15 s, is
 /// believed when the answer to a second question (`again`) has just come, or nothing would ever end. A clock that was
 /// set, and a machine that slept, make nothing fresh.
+///
+/// ```
+/// use b24_janitor::{clock::Clock, core::freshness::{Moment, is_fresh}};
+/// use jiff::SignedDuration;
+///
+/// let read = Clock::System.moment();
+/// let answered = read.after(SignedDuration::from_millis(300));
+/// let sent = read.after(SignedDuration::from_secs(1));
+/// assert!(is_fresh(read, answered, sent, false));
+/// // A minute later, and someone has set the clock back by it.
+/// let set_back = Moment { wall: sent.wall, ..read.after(SignedDuration::from_mins(1)) };
+/// assert!(!is_fresh(read, answered, set_back, false));
+/// ```
 pub fn is_fresh(at: Moment, answered: Moment, now: Moment, again: bool) -> bool {
     let within = |since: Moment, most: SignedDuration| since.age(now).is_some_and(|age| age <= most);
     within(at, FRESH) || (again && within(answered, FRESH) && within(at, SLOW))

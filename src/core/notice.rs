@@ -173,7 +173,8 @@ impl Happening {
     /// ```
     /// use b24_janitor::core::notice::Happening;
     ///
-    /// let held = Happening::Held { run: 7, rule: "old-junk".into(), leads: 319 };
+    /// let at = "2026-11-25T03:15:00Z".parse().unwrap();
+    /// let held = Happening::Held { run: 7, rule: "old-junk".into(), leads: 319, at };
     /// assert!(held.text().contains("`b24-janitor approve 7 --count 319`"));
     /// ```
     pub fn text(&self) -> String {

@@ -40,6 +40,18 @@ const RECOVERY_PER_SECOND: f64 = 1.0 / 120.0;
 /// use b24_janitor::core::pace::Bucket;
 /// use jiff::Timestamp;
 ///
+/// // Four places, of which two drain a second; one stays unused, since requests overtake each other on their way.
+/// let mut bucket = Bucket::new(2.0, 4);
+/// let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
+/// let sent: Vec<Timestamp> = (0..5).map(|_| bucket.reserve(now)).collect();
+/// assert_eq!(sent.iter().filter(|at| **at == now).count(), 3);
+/// assert!(now < sent[3] && sent[3] < sent[4]);
+/// ```
+///
+/// ```
+/// use b24_janitor::core::pace::Bucket;
+/// use jiff::Timestamp;
+///
 /// let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
 /// let mut bucket = Bucket::new(2.0, 50);
 /// let sent: Vec<Timestamp> = (0..51).map(|_| bucket.reserve(now)).collect();

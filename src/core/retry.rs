@@ -9,6 +9,14 @@ pub const LONGEST: SignedDuration = SignedDuration::from_hours(2);
 
 /// The delay before try number `tries` + 1, `tries` of them having failed: `min(2 h, 5 s · 2ⁿ) · (0.8 … 1.2)`, where
 /// `jitter` is a random number in 0 … 1 that keeps many programs from coming back at the same moment.
+///
+/// ```
+/// use b24_janitor::core::retry::{LONGEST, delay};
+///
+/// let seconds: Vec<i64> = (0..4).map(|failed| delay(failed, 0.5).as_secs()).collect();
+/// assert_eq!(seconds, [5, 10, 20, 40]);
+/// assert_eq!(delay(40, 0.5), LONGEST);
+/// ```
 pub fn delay(tries: u32, jitter: f64) -> SignedDuration {
     let doubled = FIRST.as_secs().saturating_mul(1i64.checked_shl(tries.min(32)).unwrap_or(i64::MAX));
     let seconds = doubled.min(LONGEST.as_secs());
