@@ -154,10 +154,8 @@ mod tests {
     use super::*;
     use crate::core::notice::Occasion;
 
-    #[tokio::test]
-    async fn a_later_try_is_for_those_alone_who_do_not_have_it_yet() {
-        let refused: (&str, &[&str]) = ("boss@example.org", &["451 greylisted, come back"]);
-        let server = smtp::Server::refusing("250 queued", &[refused]).await;
+    /// A letter to two recipients, by this server.
+    fn to_two(server: &smtp::Server) -> (Courier, Email, Letter) {
         let url = format!("smtp://{}", server.address);
         let secrets: Secrets = Arc::new(move |_: &str| Ok(Some(SecretString::from(url.clone()))));
         let courier = Courier::over_network(secrets).unwrap();
@@ -169,6 +167,14 @@ mod tests {
         let told = ("Something.".to_owned(), "junk".to_owned(), 3, 4);
         let at = "2026-11-25T10:00:00Z".parse().unwrap();
         let letter = Letter::of(("mail", 1), "acme.bitrix24.com", Occasion::Held, told, at, 0);
+        (courier, to, letter)
+    }
+
+    #[tokio::test]
+    async fn a_later_try_is_for_those_alone_who_do_not_have_it_yet() {
+        let refused: (&str, &[&str]) = ("boss@example.org", &["451 greylisted, come back"]);
+        let server = smtp::Server::refusing("250 queued", &[refused]).await;
+        let (courier, to, letter) = to_two(&server);
         let first = courier.mail(&to, &letter).await.unwrap_err();
         assert!(
             first.starts_with("1 of 2 have it; boss@example.org: ") && first.contains("greylisted"),
@@ -184,17 +190,7 @@ mod tests {
     async fn a_recipient_who_is_refused_for_good_keeps_a_notice_from_nobody_and_is_asked_for_once() {
         let server =
             smtp::Server::refusing("250 queued", &[("boss@example.org", &["550 no such user"; 9])]).await;
-        let url = format!("smtp://{}", server.address);
-        let secrets: Secrets = Arc::new(move |_: &str| Ok(Some(SecretString::from(url.clone()))));
-        let courier = Courier::over_network(secrets).unwrap();
-        let to = Email {
-            to: vec!["boss@example.org".to_owned(), "ops@example.org".to_owned()],
-            from: "janitor@example.org".to_owned(),
-            smtp: Variable::parse("JANITOR_SMTP_URL").unwrap(),
-        };
-        let told = ("Something.".to_owned(), "junk".to_owned(), 3, 4);
-        let at = "2026-11-25T10:00:00Z".parse().unwrap();
-        let letter = Letter::of(("mail", 1), "acme.bitrix24.com", Occasion::Held, told, at, 0);
+        let (courier, to, letter) = to_two(&server);
         let said = courier.mail(&to, &letter).await.unwrap();
         assert!(said.starts_with("1 of 2 have it; boss@example.org: "), "{said}");
         assert_eq!(server.heard().matches("DATA\n").count(), 1);
