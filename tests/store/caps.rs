@@ -40,6 +40,41 @@ fn a_rule_deletes_no_more_than_its_cap_in_any_24_hours() {
     });
 }
 
+/// A cap that is far above all that was ever deleted is not counted out; one that a day can reach is, to the last place.
+#[test]
+fn a_cap_of_several_batches_is_kept_and_used_to_the_last_place() {
+    on_db(|db| {
+        enqueue(db, "old-junk", &leads(1..401), 0);
+        let caps = cap("old-junk", 120);
+        for (day, now) in [0, DAY + 3, 2 * DAY + 6].into_iter().enumerate() {
+            for batch in [50, 50, 20] {
+                let claim = jobs::claim_due(db, t(now), 50, &caps).unwrap().unwrap();
+                assert_eq!(claim.jobs.len(), batch, "day {day}");
+                send(db, &claim, now + 1);
+                settle_all(db, &claim, &deleted(), now + 2);
+            }
+            assert_eq!(jobs::claim_due(db, t(now + HOUR), 50, &caps).unwrap(), None, "day {day}");
+        }
+    });
+}
+
+/// What a rule deleted in earlier days makes no batch of today smaller.
+#[test]
+fn what_was_deleted_on_other_days_takes_no_place() {
+    on_db(|db| {
+        let caps = cap("old-junk", 150);
+        enqueue(db, "old-junk", &leads(1..121), 0);
+        for batch in [50, 50, 20] {
+            let claim = jobs::claim_due(db, t(0), 50, &caps).unwrap().unwrap();
+            assert_eq!(claim.jobs.len(), batch);
+            send(db, &claim, 1);
+            settle_all(db, &claim, &deleted(), 2);
+        }
+        enqueue(db, "old-junk", &leads(201..301), 0);
+        assert_eq!(jobs::claim_due(db, t(DAY + 3), 50, &caps).unwrap().unwrap().jobs.len(), 50);
+    });
+}
+
 #[test]
 fn what_may_have_been_deleted_counts_until_it_is_known_not_to_be() {
     on_db(|db| {
